@@ -1,0 +1,1 @@
+"""The nouns: immutable values that every layer speaks. Imports nothing of ours but itself."""

@@ -1,0 +1,80 @@
+"""What is answered: the text, its citations, and the events by which it is told."""
+
+from typing import Literal
+
+import msgspec
+
+from ragstone.domain.passage import Passage
+from ragstone.domain.usage import Usage
+
+AnswerKind = Literal["generated", "extractive", "not_found"]
+
+
+class Span(msgspec.Struct, frozen=True):
+    """Half-open character offsets into the cited document's text."""
+
+    start: int
+    end: int
+
+
+class Citation(msgspec.Struct, frozen=True, kw_only=True):
+    """One numbered source of an answer: `[number]` in its text."""
+
+    number: int
+    document_id: str
+    external_id: str
+    chunk_id: str
+    title: str
+    page: int | None
+    span: Span
+    """The sentences that support it where known, else the whole chunk."""
+    score: float
+    text: str
+    """`document.text[span.start:span.end]`"""
+
+
+class Answer(msgspec.Struct, frozen=True, kw_only=True):
+    """A finished answer with everything that was done, and not done, for it."""
+
+    answer: str
+    answer_kind: AnswerKind
+    citations: list[Citation]
+    passages: list[Passage]
+    usage: Usage
+    timings_ms: dict[str, float]
+    """Milliseconds by stage, in the order in which they ran."""
+    degraded: list[str]
+    collection: str
+    model: str
+    """The model that wrote it; `extractive` when none did."""
+    trace_id: str
+
+
+class PassagesFound(msgspec.Struct, frozen=True, tag="passages", tag_field="type"):
+    """The evidence, before the first word of the answer."""
+
+    passages: list[Passage]
+    trace_id: str
+    degraded: list[str] = []
+
+
+class Delta(msgspec.Struct, frozen=True, tag="delta", tag_field="type"):
+    """The next piece of answer text."""
+
+    text: str
+
+
+class CitationsChecked(msgspec.Struct, frozen=True, tag="citations", tag_field="type"):
+    """The citations that exist in the evidence, after the last delta."""
+
+    citations: list[Citation]
+
+
+class Done(msgspec.Struct, frozen=True, tag="done", tag_field="type"):
+    """Terminal: the whole answer once more, so that a client may ignore what came before."""
+
+    answer: Answer
+
+
+AnswerEvent = PassagesFound | Delta | CitationsChecked | Done
+"""In this order; a failure is raised as a `RagstoneError` and ends the stream instead of `Done`."""

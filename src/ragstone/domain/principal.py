@@ -1,0 +1,39 @@
+"""Who asks, and the access tokens by which passages are matched to them."""
+
+from typing import Final, Literal
+
+import msgspec
+
+Scope = Literal["ask", "ingest", "admin"]
+
+EVERYONE: Final = "*"
+"""In a document's access list: everybody of the same tenant."""
+
+
+class Principal(msgspec.Struct, frozen=True, kw_only=True):
+    """Who asks. Derived on the server from the credential, never from a request body."""
+
+    tenant: str
+    user: str | None = None
+    groups: frozenset[str] = frozenset()
+    scopes: frozenset[Scope] = frozenset({"ask"})
+    key_id: str | None = None
+    """The API key that vouches for this principal; None for the local operator."""
+
+    def access_tokens(self) -> list[str]:
+        """Everything this principal may match, sorted; see `access_token`."""
+        entries = {EVERYONE, *(f"group:{name}" for name in self.groups)}
+        if self.user is not None:
+            entries.add(f"user:{self.user}")
+        return sorted(access_token(self.tenant, entry) for entry in entries)
+
+
+def access_token(tenant: str, entry: str) -> str:
+    """One access-list entry bound to its tenant.
+
+    `entry` is `*`, `group:NAME` or `user:NAME`. The tenant is part of the token, so one
+    condition in the index query keeps both tenants and groups apart, and a group of the
+    same name in two tenants is two tokens. Its length goes in front, so that no choice of
+    names can make two different pairs collide.
+    """
+    return f"{len(tenant)}:{tenant}:{entry}"

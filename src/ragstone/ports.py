@@ -1,0 +1,337 @@
+"""Every interface between the pipeline and the world, on one page.
+
+Adapters live in `index/`, `records/`, `models/` and `ingest/`; each Protocol here has at
+least one real adapter and one fake that ships, and one contract test runs over all of them.
+All methods raise `RagstoneError`s only. Absolute deadlines are in the seconds of
+`Clock.monotonic`.
+"""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Literal, Protocol
+
+import msgspec
+
+from ragstone.domain.collection import Collection, EmbedderIdentity
+from ragstone.domain.document import Document, DocumentSource, IndexedChunk, ParsedDocument
+from ragstone.domain.job import DocumentError, Job, JobCounts, JobState
+from ragstone.domain.passage import Passage, SearchResult
+from ragstone.domain.principal import Principal, Scope
+from ragstone.domain.query import SearchRequest
+from ragstone.domain.usage import Usage
+
+
+class Clock(Protocol):
+    """The one source of time, so that tests run on virtual time."""
+
+    def monotonic(self) -> float:
+        """Seconds from an arbitrary origin; never goes back."""
+        ...
+
+    def time(self) -> float:
+        """Unix seconds."""
+        ...
+
+
+class Embedder(Protocol):
+    """Texts to unit vectors. Never blocks the event loop."""
+
+    @property
+    def identity(self) -> EmbedderIdentity: ...
+
+    async def embed_query(self, text: str) -> list[float]:
+        """One vector, of `identity.dimensions`. Raises `EmbedderError`."""
+        ...
+
+    async def embed_documents(self, texts: Sequence[str]) -> list[list[float]]:
+        """A vector for each text, in order. Raises `EmbedderError`."""
+        ...
+
+    def count_tokens(self, text: str) -> int:
+        """Tokens of `text` in this embedder's vocabulary, special tokens not counted."""
+        ...
+
+    async def close(self) -> None: ...
+
+
+class DocumentChunks(msgspec.Struct, frozen=True, kw_only=True):
+    """One version of a document, ready to be searched."""
+
+    document_id: str
+    version: int
+    chunks: list[IndexedChunk]
+
+
+class Index(Protocol):
+    """Chunks with vectors and words, searched under access control.
+
+    A shard holds one tenant's collection; a shard that does not exist searches as empty.
+    """
+
+    async def search(self, principal: Principal, request: SearchRequest) -> SearchResult:
+        """The best `request.limit` passages that `principal` may read, best first.
+
+        The access filter is part of the engine's query. Raises `IndexUnavailable`,
+        `InvalidFilter` (a field whose values cannot be compared so).
+        """
+        ...
+
+    async def replace(
+        self, tenant: str, collection: str, documents: Sequence[DocumentChunks]
+    ) -> None:
+        """Put each document's chunks in the place of all its earlier ones.
+
+        A search sees a document's old chunks or its new ones, never both, never neither;
+        searches go on meanwhile. Idempotent, durable when it returns; after a crash in the
+        middle, calling it again (also with a higher version) leaves nothing behind.
+        """
+        ...
+
+    async def delete(self, tenant: str, collection: str, document_ids: Sequence[str]) -> None:
+        """Unfindable, and durably so, when it returns. Absent is fine."""
+        ...
+
+    async def optimize(self, tenant: str, collection: str) -> None:
+        """Bring the shard into its fastest form after a bulk change; searches go on."""
+        ...
+
+    async def drop(self, tenant: str, collection: str) -> None:
+        """Remove the whole shard and its files."""
+        ...
+
+    async def close(self) -> None: ...
+
+
+class Prompt(msgspec.Struct, frozen=True, kw_only=True):
+    """What a language model is asked."""
+
+    system: str
+    """Stable across questions of one application, so that providers' prompt caches hit."""
+    messages: list["PromptMessage"]
+    max_tokens: int
+    temperature: float = 0.0
+
+
+class PromptMessage(msgspec.Struct, frozen=True):
+    role: Literal["user", "assistant"]
+    content: str
+
+
+class TextDelta(msgspec.Struct, frozen=True):
+    """The next piece of text; never empty."""
+
+    text: str
+
+
+class Finished(msgspec.Struct, frozen=True, kw_only=True):
+    """The last event of a complete generation."""
+
+    usage: Usage | None
+    """As the provider counted; None when it did not say."""
+    reason: Literal["stop", "length", "filtered", "other"]
+
+
+class LanguageModel(Protocol):
+    """Streams an answer to a prompt."""
+
+    @property
+    def name(self) -> str: ...
+
+    def stream(self, prompt: Prompt, *, deadline: float) -> AsyncIterator[TextDelta | Finished]:
+        """Text deltas, then exactly one `Finished`.
+
+        Closing the iterator closes the upstream call. Raises `ModelError`s, and
+        `DeadlineExceeded` once `deadline` has passed.
+        """
+        ...
+
+    async def close(self) -> None: ...
+
+
+class Reranker(Protocol):
+    """Reorders candidates for a question."""
+
+    @property
+    def name(self) -> str: ...
+
+    async def rerank(
+        self, question: str, passages: Sequence[Passage], *, deadline: float
+    ) -> list[Passage]:
+        """The same passages, best first. Raises `DependencyError`."""
+        ...
+
+
+class Parser(Protocol):
+    """Bytes to documents, outside of this process."""
+
+    def parse(self, source: DocumentSource) -> AsyncIterator[ParsedDocument | DocumentError]:
+        """Every document of the source, or why one of them could not be read.
+
+        Raises `Unreadable` when the source as a whole cannot be read.
+        """
+        ...
+
+    async def close(self) -> None: ...
+
+
+class ApiKey(msgspec.Struct, frozen=True, kw_only=True):
+    """A key as the records keep it: its SHA-256, never the key."""
+
+    id: str
+    sha256: str
+    tenant: str
+    user: str | None
+    groups: list[str]
+    scopes: list[Scope]
+    label: str
+    created_at: float
+    revoked_at: float | None = None
+
+
+class Tombstone(msgspec.Struct, frozen=True, kw_only=True):
+    """A deletion that the index must still hear of."""
+
+    tenant: str
+    collection: str
+    document_id: str
+
+
+class Records(Protocol):
+    """Collections, documents, jobs and keys. Raises `RecordsUnavailable`.
+
+    Every acknowledged write survives a `kill -9`.
+    """
+
+    async def collection(self, tenant: str, name: str) -> Collection | None: ...
+
+    async def collections(self, tenant: str) -> list[Collection]: ...
+
+    async def all_collections(self) -> list[Collection]: ...
+
+    async def ensure_collection(
+        self, tenant: str, name: str, embedder: EmbedderIdentity
+    ) -> Collection:
+        """The collection, made if absent. Raises `EmbedderMismatch` for another embedder."""
+        ...
+
+    async def delete_collection(self, tenant: str, name: str) -> bool:
+        """With its documents and jobs; False if absent."""
+        ...
+
+    async def document(self, tenant: str, document_id: str) -> Document | None: ...
+
+    async def documents_by_id(
+        self, tenant: str, document_ids: Sequence[str]
+    ) -> dict[str, Document]: ...
+
+    async def document_text(self, tenant: str, document_id: str) -> str | None: ...
+
+    async def documents(
+        self, tenant: str, collection: str, *, limit: int = 100, after: str | None = None
+    ) -> list[Document]:
+        """A page in the order of ids; `after` is the last id of the page before."""
+        ...
+
+    async def next_versions(self, tenant: str, collection: str, count: int) -> int:
+        """The first of `count` fresh version numbers; never given twice in a collection."""
+        ...
+
+    async def put_documents(
+        self, tenant: str, collection: str, documents: Sequence[tuple[Document, str]]
+    ) -> Collection:
+        """Insert or replace documents with their texts, in one transaction.
+
+        Raises the collection's generation; returns the collection after it.
+        """
+        ...
+
+    async def delete_document(self, tenant: str, document_id: str) -> Document | None:
+        """Remove it and leave a tombstone; raises the generation. None if it was absent.
+
+        The tombstone stays until `forget_deleted`, so that a crash between here and the
+        index cannot leave the document findable.
+        """
+        ...
+
+    async def tombstones(self) -> list[Tombstone]:
+        """Deleted here, perhaps not yet in the index, of all tenants."""
+        ...
+
+    async def forget_tombstone(self, tombstone: Tombstone) -> None: ...
+
+    async def create_job(self, job: Job, source: DocumentSource) -> None: ...
+
+    async def job(self, tenant: str, job_id: str) -> Job | None: ...
+
+    async def jobs(self, tenant: str, *, limit: int = 50) -> list[Job]:
+        """The newest first."""
+        ...
+
+    async def unfinished_jobs(self) -> list[Job]:
+        """Oldest first, of all tenants: what a restart has to take up."""
+        ...
+
+    async def job_source(self, job_id: str) -> DocumentSource | None:
+        """The source as submitted; None once the job has ended."""
+        ...
+
+    async def update_job(
+        self,
+        job_id: str,
+        *,
+        state: JobState,
+        counts: JobCounts,
+        errors: Sequence[DocumentError],
+        attempts: int,
+    ) -> None:
+        """A terminal state also drops the kept source."""
+        ...
+
+    async def create_key(self, key: ApiKey) -> None: ...
+
+    async def key_by_hash(self, sha256: str) -> ApiKey | None:
+        """A key that is not revoked, or None."""
+        ...
+
+    async def keys(self) -> list[ApiKey]: ...
+
+    async def revoke_key(self, key_id: str) -> bool: ...
+
+    async def close(self) -> None: ...
+
+
+class Permit(Protocol):
+    """One admitted request."""
+
+    @property
+    def waited(self) -> float:
+        """Seconds in the queue."""
+        ...
+
+
+class Admission(Protocol):
+    """Who may begin now."""
+
+    def admit(self, principal: Principal, *, deadline: float) -> AbstractAsyncContextManager[Permit]:
+        """Held while the request runs. Raises `Overloaded`, `DeadlineExceeded`."""
+        ...
+
+
+class Ledger(Protocol):
+    """Counts what questions consume; the place where budgets are held."""
+
+    async def reserve(self, principal: Principal, upper_bound: Usage) -> str:
+        """A reservation's id."""
+        ...
+
+    async def settle(self, reservation: str, usage: Usage, outcome: str) -> None:
+        """Exactly once takes effect; a second call for the same reservation is ignored."""
+        ...
+
+
+class CacheStore(Protocol):
+    """Bytes by key, byte-bounded."""
+
+    async def get(self, key: bytes) -> bytes | None: ...
+
+    async def put(self, key: bytes, value: bytes, *, ttl: float) -> None: ...
