@@ -82,7 +82,7 @@ class DocumentSource(msgspec.Struct, frozen=True, kw_only=True):
     """File name or relative path with forward slashes; its ending names the format."""
     content: bytes
     collection: str
-    access: list[str] = [EVERYONE]
+    access: list[str] = msgspec.field(default_factory=lambda: [EVERYONE])
     """Who may read: `*`, `group:NAME`, `user:NAME`."""
     metadata: Metadata = {}
     """Added to the metadata that the parser finds."""
@@ -109,7 +109,6 @@ class Document(msgspec.Struct, frozen=True, kw_only=True):
     created_at: float
     """Unix seconds."""
     updated_at: float
-
 
     def readable_by(self, principal: Principal) -> bool:
         """The same rule that the index applies to its chunks."""
