@@ -6,21 +6,19 @@ From the strongest to the weakest: arguments, environment (`RAGSTONE_GROUP__NAME
 
 import os
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
-from pydantic_settings import (
-    BaseSettings,
-    EnvSettingsSource,
-    InitSettingsSource,
-    PydanticBaseSettingsSource,
-    SettingsConfigDict,
-)
 
 from ragstone.domain.errors import InvalidSettings, did_you_mean
 
 DEFAULT_HOME = Path(".ragstone")
+
+_PREFIX = "RAGSTONE_"
+_OTHER_VARIABLES = frozenset({"RAGSTONE_HOME", "RAGSTONE_API_KEY"})
+"""Read elsewhere: the data folder, and the key that commands show to a remote server."""
 
 
 class _Group(BaseModel):
@@ -104,6 +102,30 @@ class RetrievalSettings(_Group):
     """The collection that is asked when the request names none."""
 
 
+class RerankerSettings(_Group):
+    """Who reorders the candidates; none unless `base_url` is set."""
+
+    base_url: str = ""
+    """A server with `/rerank` in the wire format of Cohere and Jina, up to and including `/v1`."""
+    model: str = ""
+    """Its model's name."""
+    api_key: SecretStr = SecretStr("")
+    """Sent as a bearer token; never logged."""
+    timeout_seconds: float = Field(default=0.5, gt=0)
+    """After this the fused order stands, and the response says so."""
+
+
+class CacheSettings(_Group):
+    """Answers that are kept for equal questions over unchanged documents."""
+
+    enabled: bool = True
+    """Whether answers are kept at all."""
+    max_bytes: int = Field(default=32_000_000, ge=0)
+    """Bound on what is kept."""
+    ttl_seconds: float = Field(default=3600.0, gt=0)
+    """Longest life of an entry; a changed document ends it at once."""
+
+
 class IngestSettings(_Group):
     """How documents are read and cut."""
 
@@ -150,16 +172,8 @@ class LogSettings(_Group):
     """`auto`: text in a terminal, JSON elsewhere."""
 
 
-class Settings(BaseSettings):
+class Settings(_Group):
     """All of it. `load_settings` makes one; nothing else reads the environment."""
-
-    model_config = SettingsConfigDict(
-        env_prefix="RAGSTONE_",
-        env_nested_delimiter="__",
-        extra="forbid",
-        frozen=True,
-        use_attribute_docstrings=True,
-    )
 
     home: Path = DEFAULT_HOME
     """The folder in which everything is kept."""
@@ -167,40 +181,112 @@ class Settings(BaseSettings):
     embedder: EmbedderSettings = EmbedderSettings()
     llm: LlmSettings = LlmSettings()
     retrieval: RetrievalSettings = RetrievalSettings()
+    reranker: RerankerSettings = RerankerSettings()
+    cache: CacheSettings = CacheSettings()
     ingest: IngestSettings = IngestSettings()
     admission: AdmissionSettings = AdmissionSettings()
     records: RecordsSettings = RecordsSettings()
     log: LogSettings = LogSettings()
 
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Environment over the values read from files, which arrive as init arguments."""
-        return (env_settings, init_settings)
+
+def home_folder(home: Path | None = None) -> Path:
+    """The data folder: the argument, else `RAGSTONE_HOME`, else `./.ragstone`."""
+    return home or Path(os.environ.get("RAGSTONE_HOME") or DEFAULT_HOME)
 
 
 def load_settings(
-    home: Path | None = None, overrides: dict[str, dict[str, Any]] | None = None
+    home: Path | None = None, overrides: Mapping[str, Mapping[str, Any]] | None = None
 ) -> Settings:
-    """Read the files and the environment. Raises `InvalidSettings` naming what is wrong.
+    """Read files and environment. Raises `InvalidSettings` naming the setting and the value.
 
-    `overrides` are arguments of a command, `{"server": {"port": 9000}}`: they win over all.
+    `overrides` are a command's own arguments, `{"server": {"port": 9000}}`: they win over all.
     """
-    home = home or Path(os.environ.get("RAGSTONE_HOME") or DEFAULT_HOME)
-    _refuse_unknown_environment()
+    home = home_folder(home)
     values: dict[str, Any] = {}
     for file in (Path("ragstone.toml"), home / "ragstone.toml"):
         values = _merged(values, _read_toml(file))
-    values = _merged(values, _environment())
+    values = _merged(values, _read_environment())
     values = _merged(values, overrides or {})
-    values["home"] = home
     try:
-        return Settings.model_validate(values)
+        return Settings.model_validate({**values, "home": home})
     except ValidationError as error:
         raise _invalid(error) from None
+
+
+def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(below)
+    for name, value in above.items():
+        if isinstance(value, Mapping) and isinstance(merged.get(name), Mapping):
+            merged[name] = {**merged[name], **value}
+        else:
+            merged[name] = value
+    return merged
+
+
+def _read_toml(file: Path) -> dict[str, Any]:
+    try:
+        values = tomllib.loads(file.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    except (OSError, ValueError) as error:
+        raise InvalidSettings(f"{file} cannot be read: {error}.") from None
+    if "home" in values:
+        raise InvalidSettings(
+            f"{file} sets `home`, which a settings file cannot do.",
+            remedy="Use --home or RAGSTONE_HOME.",
+            field="home",
+        )
+    return values
+
+
+def _read_environment() -> dict[str, Any]:
+    """`RAGSTONE_GROUP__NAME=value` as `{group: {name: value}}`; the values stay text."""
+    values: dict[str, Any] = {}
+    for variable, value in os.environ.items():
+        if not variable.startswith(_PREFIX) or variable in _OTHER_VARIABLES:
+            continue
+        group, separator, name = variable.removeprefix(_PREFIX).lower().partition("__")
+        if not separator:
+            raise InvalidSettings(
+                f"The environment variable {variable} is not a setting.",
+                remedy=did_you_mean(variable, _environment_names(), what="variables"),
+                field=variable,
+            )
+        values.setdefault(group, {})[name] = value
+    return values
+
+
+def setting_names() -> list[str]:
+    """Every setting as `group.name`."""
+    return [
+        f"{group}.{name}"
+        for group, field in Settings.model_fields.items()
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)
+        for name in field.annotation.model_fields
+    ]
+
+
+def _environment_names() -> list[str]:
+    names = [_PREFIX + name.upper().replace(".", "__") for name in setting_names()]
+    return [*names, *_OTHER_VARIABLES]
+
+
+def _invalid(error: ValidationError) -> InvalidSettings:
+    """The first problem as a sentence; the others are named when it is mended."""
+    problem = error.errors(include_url=False)[0]
+    path = ".".join(str(part) for part in problem["loc"])
+    if problem["type"] == "extra_forbidden":
+        groups = [name for name in Settings.model_fields if name != "home"]
+        known = setting_names() if "." in path else groups
+        return InvalidSettings(
+            f"There is no setting {path!r}.",
+            remedy=did_you_mean(path, known, what="settings"),
+            field=path,
+        )
+    given = "" if "key" in path or "url" in path else f" to {problem['input']!r}"
+    variable = _PREFIX + path.upper().replace(".", "__")
+    return InvalidSettings(
+        f"The setting {path} cannot be set{given}: {problem['msg'].lower()}.",
+        remedy=f"Change it in ragstone.toml or in {variable}.",
+        field=path,
+    )

@@ -8,6 +8,7 @@ from ragstone.domain.passage import Passage
 from ragstone.domain.usage import Usage
 
 AnswerKind = Literal["generated", "extractive", "not_found"]
+CacheOutcome = Literal["hit", "miss", "off"]
 
 
 class Span(msgspec.Struct, frozen=True):
@@ -33,6 +34,14 @@ class Citation(msgspec.Struct, frozen=True, kw_only=True):
     """`document.text[span.start:span.end]`"""
 
 
+class Notice(msgspec.Struct, frozen=True, kw_only=True):
+    """Why something was left out: the error behind a rung of the ladder."""
+
+    code: str
+    message: str
+    """Empty unless the principal has the scope `admin`: it may name inner servers."""
+
+
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
     """A finished answer with everything that was done, and not done, for it."""
 
@@ -44,6 +53,10 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     timings_ms: dict[str, float]
     """Milliseconds by stage, in the order in which they ran."""
     degraded: list[str]
+    """Rungs of the ladder that were taken; empty when nothing was left out."""
+    notices: list[Notice] = []
+    cache: CacheOutcome = "off"
+    """`hit`: made for an earlier, equal question and still true."""
     collection: str
     model: str
     """The model that wrote it; `extractive` when none did."""

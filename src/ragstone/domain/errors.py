@@ -29,6 +29,7 @@
     |   |   +-- ModelAuthentication
     |   |   +-- ModelNotFound
     |   |   +-- ModelRateLimited
+    |   |   +-- ModelQuotaExhausted     the account is out of credit: waiting does not help
     |   |   +-- ModelRejectedRequest
     |   |   +-- ModelFailed
     |   |   +-- ModelProtocolError
@@ -200,6 +201,13 @@ class ModelNotFound(ModelError):
 
 class ModelRateLimited(ModelError):
     code = "model_rate_limited"
+
+
+class ModelQuotaExhausted(ModelError):
+    """The account behind the key has no credit left: not retried, unlike a rate limit."""
+
+    code = "model_quota_exhausted"
+    retriable = False
 
 
 class ModelRejectedRequest(ModelError):

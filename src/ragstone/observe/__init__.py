@@ -1,0 +1,1 @@
+"""Metrics and logs. A failure in here never reaches a request."""

@@ -1,0 +1,97 @@
+"""The Prometheus metrics: names and labels are a contract (see docs/metrics.md).
+
+No tenant, user, document or question is ever a label.
+"""
+
+from typing import Final
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+
+LATENCY_BUCKETS: Final = (
+    *(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5),
+    *(1.0, 2.5, 5.0, 10.0, 20.0, 40.0, 80.0, 160.0),
+)
+"""Seconds. Overload must not vanish in the last bucket."""
+
+CONTENT_TYPE: Final = CONTENT_TYPE_LATEST
+
+
+class Metrics:
+    """All metrics of one server in a registry of its own."""
+
+    def __init__(self) -> None:
+        self.registry = registry = CollectorRegistry()
+
+        def counter(name: str, text: str, *labels: str) -> Counter:
+            return Counter(name, text, labels, registry=registry)
+
+        def gauge(name: str, text: str, *labels: str) -> Gauge:
+            return Gauge(name, text, labels, registry=registry)
+
+        def seconds(name: str, text: str, *labels: str) -> Histogram:
+            return Histogram(name, text, labels, registry=registry, buckets=LATENCY_BUCKETS)
+
+        self.requests = counter(
+            "rag_requests_total", "Requests by outcome.", "route", "app", "outcome"
+        )
+        self.request_duration = seconds(
+            "rag_request_duration_seconds", "Whole requests.", "route", "app", "outcome"
+        )
+        self.stage_duration = seconds(
+            "rag_stage_duration_seconds", "Stages of the question path.", "stage"
+        )
+        self.first_token = seconds(
+            "rag_time_to_first_token_seconds", "Request to first answer text.", "app", "model"
+        )
+        self.inter_token = seconds(
+            "rag_inter_token_seconds", "Between two pieces of answer text.", "model"
+        )
+        self.queue_wait = seconds("rag_queue_wait_seconds", "Waiting for admission.", "class")
+        self.in_flight = gauge("rag_in_flight", "Requests running now.", "dependency")
+        self.concurrency_limit = gauge(
+            "rag_concurrency_limit", "Requests that may run at once.", "dependency"
+        )
+        self.rejections = counter(
+            "rag_admission_rejections_total", "Requests refused.", "reason", "class"
+        )
+        self.degraded = counter("rag_degraded_total", "Rungs of the ladder taken.", "rung")
+        self.dependency_requests = counter(
+            "rag_dependency_requests_total", "Calls out.", "dependency", "outcome"
+        )
+        self.cache_requests = counter(
+            "rag_cache_requests_total", "Look-ups in caches.", "cache", "outcome"
+        )
+        self.retrieval_results = Histogram(
+            "rag_retrieval_results",
+            "Passages found for a question.",
+            ["retriever"],
+            registry=registry,
+            buckets=(0, 1, 2, 3, 5, 8, 10, 20, 50, 100),
+        )
+        self.retrieval_top_score = Histogram(
+            "rag_retrieval_top_score",
+            "Cosine of the best passage.",
+            ["retriever", "embedder"],
+            registry=registry,
+            buckets=tuple(step / 20 for step in range(21)),
+        )
+        self.retrieval_empty = counter(
+            "rag_retrieval_empty_total", "Questions for which nothing was found.", "cause"
+        )
+        self.index_freshness = seconds(
+            "rag_index_freshness_seconds", "Document acknowledged to visible."
+        )
+        self.tokens = counter("rag_tokens_total", "Tokens consumed.", "kind", "model")
+        self.ingest_documents = counter(
+            "rag_ingest_documents_total", "Documents ingested.", "outcome"
+        )
+        self.ingest_chunks = counter("rag_ingest_chunks_total", "Chunks published.", "outcome")
+        self.ingest_queue_depth = gauge("rag_ingest_queue_depth", "Jobs not yet ended.")
+        self.event_loop_lag = seconds(
+            "rag_event_loop_lag_seconds", "How late the event loop wakes."
+        )
+
+    def render(self) -> bytes:
+        """The exposition format that Prometheus scrapes."""
+        return generate_latest(self.registry)

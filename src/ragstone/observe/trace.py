@@ -1,0 +1,63 @@
+"""What one request did: its id, the time each stage took, and what was left out."""
+
+import re
+import secrets
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+from ragstone.observe.metrics import Metrics
+
+_TRACEPARENT: Final = re.compile(r"^[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
+_NO_TRACE: Final = "0" * 32
+
+
+def new_trace_id(traceparent: str | None = None) -> str:
+    """32 hexadecimal digits: the caller's (W3C Trace Context) where valid, else random."""
+    if traceparent and (match := _TRACEPARENT.match(traceparent)) and match[1] != _NO_TRACE:
+        return match[1]
+    return secrets.token_hex(16)
+
+
+class Trace:
+    """Filled by the pipeline while a question runs."""
+
+    __slots__ = ("_metrics", "_started", "degraded", "id", "notices", "timings_ms")
+
+    def __init__(self, metrics: Metrics, trace_id: str) -> None:
+        self.id = trace_id
+        self.timings_ms: dict[str, float] = {}
+        """By stage, in the order in which they ended."""
+        self.degraded: list[str] = []
+        """Rungs taken, each once, in order."""
+        self.notices: list[Exception] = []
+        """Why, for those who run the server."""
+        self._metrics = metrics
+        self._started = time.perf_counter()
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Times what runs inside, also when it fails."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.record(name, time.perf_counter() - start)
+
+    def record(self, name: str, seconds: float) -> None:
+        """Add a stage's time; a name used twice adds up."""
+        self.timings_ms[name] = round(self.timings_ms.get(name, 0.0) + seconds * 1000, 3)
+        self._metrics.stage_duration.labels(name).observe(seconds)
+
+    def degrade(self, rung: str, cause: Exception | None = None) -> None:
+        """Note that something was left out; the response says so."""
+        if cause is not None:
+            self.notices.append(cause)
+        if rung not in self.degraded:
+            self.degraded.append(rung)
+            self._metrics.degraded.labels(rung).inc()
+
+    def elapsed(self) -> float:
+        """Seconds since the request began."""
+        return time.perf_counter() - self._started

@@ -1,0 +1,56 @@
+"""Citation markers in generated text: only those that exist pass, also in a stream."""
+
+import re
+from typing import Final
+
+_MARKER: Final = re.compile(r"\[\s*(\d{1,4}(?:\s*[,;]\s*\d{1,4})*)\s*\]")
+_MAY_BECOME_MARKER: Final = re.compile(r"\[[\d\s,;]*$")
+_LONGEST_MARKER: Final = 32
+
+
+class CitationFilter:
+    """Rewrites markers as they stream: `[2, 9]` with five passages becomes `[2]`.
+
+    Text is held back only while it may still become a marker, at most 32 characters, so a
+    client never sees a citation that is later taken away.
+    """
+
+    def __init__(self, passage_count: int) -> None:
+        self._count = passage_count
+        self._held = ""
+        self.cited: list[int] = []
+        """Numbers in the order of their first use."""
+        self.removed = 0
+        """Numbers that cite nothing."""
+
+    def feed(self, text: str) -> str:
+        """What may be shown now."""
+        text = self._held + text
+        open_marker = _MAY_BECOME_MARKER.search(text)
+        if open_marker and len(text) - open_marker.start() <= _LONGEST_MARKER:
+            self._held = text[open_marker.start() :]
+            text = text[: open_marker.start()]
+        else:
+            self._held = ""
+        return _MARKER.sub(self._rewrite, text)
+
+    def flush(self) -> str:
+        """What was held back at the end of the text."""
+        text, self._held = self._held, ""
+        return _MARKER.sub(self._rewrite, text)
+
+    def _rewrite(self, marker: re.Match[str]) -> str:
+        numbers = [int(number) for number in re.findall(r"\d+", marker[1])]
+        kept = [number for number in numbers if 1 <= number <= self._count]
+        self.removed += len(numbers) - len(kept)
+        self.cited.extend(number for number in kept if number not in self.cited)
+        return "".join(f"[{number}]" for number in kept)
+
+
+def statements_citing(text: str, number: int) -> list[str]:
+    """The sentences of `text` that carry `[number]`, without their markers."""
+    statements = re.split(r"(?<=[.!?\]])\s+(?=[^\[\s])|\n+", text)
+    marker = f"[{number}]"
+    return [
+        re.sub(r"\[\d+\]", "", statement).strip() for statement in statements if marker in statement
+    ]

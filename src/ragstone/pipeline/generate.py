@@ -1,0 +1,152 @@
+"""Stage 10: the answer is written by the model, or taken from the passages."""
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import Final
+
+from ragstone.domain.answer import Span
+from ragstone.domain.application import Application
+from ragstone.domain.errors import DeadlineExceeded, ModelError, ModelProtocolError
+from ragstone.domain.passage import Passage
+from ragstone.domain.usage import Usage
+from ragstone.observe.trace import Trace
+from ragstone.pipeline.citations import CitationFilter
+from ragstone.pipeline.events import Written
+from ragstone.pipeline.extract import extract
+from ragstone.pipeline.settle import Bill
+from ragstone.pipeline.verify import cite, verify
+from ragstone.ports import Embedder, Finished, LanguageModel, Prompt
+from ragstone.resilience.deadline import Deadline
+
+EXTRACTIVE: Final = "extractive"
+"""The model name of answers that no model wrote."""
+
+_FALLBACK_SHARE: Final = 0.1
+_FALLBACK_SECONDS: Final = 1.0
+"""The model's time ends this much before the deadline, so that an extract can still be made."""
+
+
+async def generate(
+    prompt: Prompt,
+    query: str,
+    passages: list[Passage],
+    *,
+    application: Application,
+    model: LanguageModel | None,
+    embedder: Embedder,
+    deadline: Deadline,
+    trace: Trace,
+    bill: Bill,
+) -> AsyncGenerator[str | Written, None]:
+    """Pieces of the answer's text, then exactly one `Written`.
+
+    A model that fails before its first word is replaced by an extract, labelled
+    `extractive_answer`; one that fails later raises, since text that was seen cannot be
+    taken back.
+    """
+    if not passages:
+        yield application.not_found
+        yield _not_found(application, Usage(), EXTRACTIVE)
+        return
+    if model is not None:
+        begun = False
+        try:
+            writing = _write(prompt, passages, application, model, deadline, trace, bill)
+            async with aclosing(writing) as pieces:
+                async for piece in pieces:
+                    begun = True
+                    yield piece
+            return
+        except (ModelError, DeadlineExceeded) as error:
+            if begun:
+                raise
+            trace.degrade("extractive_answer", error)
+    written = await _extract(query, passages, application, embedder)
+    yield written.text
+    yield written
+
+
+async def _write(
+    prompt: Prompt,
+    passages: list[Passage],
+    application: Application,
+    model: LanguageModel,
+    deadline: Deadline,
+    trace: Trace,
+    bill: Bill,
+) -> AsyncGenerator[str | Written, None]:
+    filtered = CitationFilter(len(passages))
+    written: list[str] = []
+    received = 0
+    finished: Finished | None = None
+    bill.model = model.name
+    reserve = min(_FALLBACK_SECONDS, _FALLBACK_SHARE * deadline.seconds)
+    try:
+        async with aclosing(model.stream(prompt, deadline=deadline.at - reserve)) as stream:
+            async for event in stream:
+                if isinstance(event, Finished):
+                    finished = event
+                    break
+                received += len(event.text)
+                if shown := filtered.feed(event.text):
+                    written.append(shown)
+                    yield shown
+    finally:
+        usage = finished.usage if finished else None
+        bill.usage += usage or _estimate(prompt, received)
+    if rest := filtered.flush():
+        written.append(rest)
+        yield rest
+    text = "".join(written)
+    if finished is None or not text.strip():
+        raise ModelProtocolError(
+            f"The model {model.name} ended without an answer.", remedy="Try again."
+        )
+    if finished.reason in ("length", "filtered"):
+        trace.degrade(f"answer_cut_by_{finished.reason}")
+    if _says_not_found(text, application):
+        yield _not_found(application, bill.usage, model.name, text)
+        return
+    citations = verify(text, filtered, passages, trace)
+    yield Written(
+        text=text, kind="generated", citations=citations, usage=bill.usage, model=model.name
+    )
+
+
+async def _extract(
+    query: str, passages: list[Passage], application: Application, embedder: Embedder
+) -> Written:
+    found = await extract(query, passages, embedder)
+    if not found.found:
+        return _not_found(application, Usage(), EXTRACTIVE)
+    citations = [
+        cite(part.number, passages[part.number - 1], Span(part.start, part.end))
+        for part in found.citations
+    ]
+    return Written(
+        text=found.text, kind="extractive", citations=citations, usage=Usage(), model=EXTRACTIVE
+    )
+
+
+def _not_found(
+    application: Application, usage: Usage, model: str, text: str | None = None
+) -> Written:
+    return Written(
+        text=text or application.not_found,
+        kind="not_found",
+        citations=[],
+        usage=usage,
+        model=model,
+    )
+
+
+def _says_not_found(text: str, application: Application) -> bool:
+    """The agreed sentence, give or take quotes and closing punctuation."""
+    plain = text.strip().strip("\"'*").rstrip(".").casefold()
+    return plain == application.not_found.rstrip(".").casefold()
+
+
+def _estimate(prompt: Prompt, output_chars: int) -> Usage:
+    """About four characters a token in English; used until the provider counts."""
+    sent = len(prompt.system) + sum(len(message.content) for message in prompt.messages)
+    return Usage(input_tokens=sent // 4, output_tokens=(output_chars + 3) // 4, estimated=True)

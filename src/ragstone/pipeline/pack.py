@@ -1,0 +1,55 @@
+"""Stage 8: choose passages for a token budget, without saying anything twice."""
+
+from collections.abc import Callable
+
+import msgspec
+
+from ragstone.domain.passage import Passage
+
+
+class Evidence(msgspec.Struct, frozen=True, kw_only=True):
+    """The passages an answer may rest on; passage `n` of the prompt is `passages[n - 1]`."""
+
+    passages: list[Passage]
+    tokens: int
+    """Size of their texts as the embedder counts."""
+
+
+def pack(
+    passages: list[Passage],
+    *,
+    top_k: int,
+    budget_tokens: int,
+    count_tokens: Callable[[str], int],
+) -> Evidence:
+    """At most `top_k` distinct passages, best first, within `budget_tokens` in all.
+
+    A passage that does not fit is left out whole, never cut, and a smaller one after it may
+    still fit; the first is kept whatever its size, since an answer needs some evidence.
+    """
+    chosen: list[Passage] = []
+    texts: set[str] = set()
+    tokens = 0
+    for passage in passages:
+        if len(chosen) == top_k:
+            break
+        normalised = " ".join(passage.text.split()).casefold()
+        if normalised in texts or any(_covers(other, passage) for other in chosen):
+            continue
+        size = count_tokens(passage.text)
+        if chosen and tokens + size > budget_tokens:
+            continue
+        chosen.append(passage)
+        texts.add(normalised)
+        tokens += size
+    return Evidence(passages=chosen, tokens=tokens)
+
+
+def _covers(other: Passage, passage: Passage) -> bool:
+    """True when `other` holds the whole of `passage`'s stretch of the same document."""
+    return (
+        other.document_id == passage.document_id
+        and other.version == passage.version
+        and other.start <= passage.start
+        and passage.end <= other.end
+    )

@@ -1,0 +1,30 @@
+"""Stage 7: the candidates in a better order, when a reranker is configured and in time."""
+
+import asyncio
+
+from ragstone.domain.errors import DependencyError
+from ragstone.domain.passage import Passage
+from ragstone.observe.trace import Trace
+from ragstone.ports import Reranker
+from ragstone.resilience.deadline import Deadline
+
+
+async def rerank(
+    query: str,
+    passages: list[Passage],
+    *,
+    reranker: Reranker | None,
+    seconds: float,
+    deadline: Deadline,
+    trace: Trace,
+) -> list[Passage]:
+    """The fused order when there is no reranker, or (labelled) when it failed or was slow."""
+    if reranker is None or len(passages) < 2:
+        return passages
+    budget = min(seconds, deadline.remaining())
+    try:
+        async with asyncio.timeout(budget):
+            return await reranker.rerank(query, passages, deadline=deadline.at)
+    except (DependencyError, TimeoutError) as error:
+        trace.degrade("reranker_skipped", error)
+        return passages

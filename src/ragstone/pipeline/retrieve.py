@@ -1,0 +1,42 @@
+"""Stage 6: hybrid search, with the access filter inside the index's query."""
+
+from ragstone.domain.passage import Passage
+from ragstone.domain.principal import Principal
+from ragstone.domain.query import FusionSettings, Question, SearchRequest
+from ragstone.observe.metrics import Metrics
+from ragstone.observe.trace import Trace
+from ragstone.ports import Index
+
+
+async def retrieve(
+    query: str,
+    vector: list[float] | None,
+    question: Question,
+    principal: Principal,
+    *,
+    limit: int,
+    candidates: int,
+    fusion: FusionSettings,
+    index: Index,
+    trace: Trace,
+    metrics: Metrics,
+) -> list[Passage]:
+    """The best `limit` passages that the principal may read, best first; may be empty."""
+    mode = "lexical" if vector is None else question.mode
+    request = SearchRequest(
+        collection=question.collection,
+        mode=mode,
+        vector=vector,
+        text=query if mode != "dense" else None,
+        limit=limit,
+        candidates=max(candidates, limit),
+        filters=question.filters,
+        fusion=fusion,
+    )
+    found = await index.search(principal, request)
+    for rung in found.degraded:
+        trace.degrade(rung)
+    metrics.retrieval_results.labels(mode).observe(len(found.passages))
+    if not found.passages:
+        metrics.retrieval_empty.labels("no_match").inc()
+    return found.passages

@@ -1,0 +1,50 @@
+"""What the path of a question is wired to, made once by `assembly`."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from ragstone.observe.metrics import Metrics
+from ragstone.ports import (
+    Admission,
+    CacheStore,
+    Clock,
+    Embedder,
+    Index,
+    LanguageModel,
+    Ledger,
+    Records,
+    Reranker,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe:
+    """How passages are found and packed, and how long an answer may be."""
+
+    candidates: int
+    fusion_method: Literal["convex", "rrf"]
+    dense_weight: float
+    context_tokens: int
+    max_tokens: int
+    temperature: float
+    rerank_seconds: float
+    cache_ttl_seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Services:
+    """Ports and recipe; stages receive the ones they use as explicit arguments."""
+
+    records: Records
+    admission: Admission
+    ledger: Ledger
+    embedder: Embedder
+    index: Index
+    reranker: Reranker | None
+    model: LanguageModel | None
+    """None: answers are extracted from the passages."""
+    cache: CacheStore | None
+    """None: every answer is made afresh."""
+    clock: Clock
+    metrics: Metrics
+    recipe: Recipe

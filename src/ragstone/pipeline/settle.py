@@ -1,0 +1,50 @@
+"""Stages 2 and 12: what a question may consume is reserved, what it consumed is settled once."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+from ragstone.domain.principal import Principal
+from ragstone.domain.usage import Usage
+from ragstone.observe.metrics import Metrics
+from ragstone.ports import Ledger
+
+
+@dataclass(slots=True)
+class Bill:
+    """Filled while the question runs; settled as it stands when the question ends."""
+
+    usage: Usage = field(default_factory=Usage)
+    model: str = "none"
+    outcome: str = "error"
+
+
+@asynccontextmanager
+async def reserve_and_settle(
+    principal: Principal, upper_bound: Usage, ledger: Ledger, metrics: Metrics
+) -> AsyncIterator[Bill]:
+    """Settles exactly once, also when the client has gone or a stage failed."""
+    reservation = await ledger.reserve(principal, upper_bound)
+    bill = Bill()
+    try:
+        yield bill
+    except (asyncio.CancelledError, GeneratorExit):
+        bill.outcome = "cancelled"
+        raise
+    finally:
+        # Shielded: a second cancellation must not leave the reservation open.
+        await asyncio.shield(ledger.settle(reservation, bill.usage, bill.outcome))
+        _count(bill, metrics)
+
+
+def _count(bill: Bill, metrics: Metrics) -> None:
+    kinds = (
+        ("input", bill.usage.input_tokens),
+        ("cached_input", bill.usage.cached_input_tokens),
+        ("output", bill.usage.output_tokens),
+        ("embedding", bill.usage.embedding_tokens),
+    )
+    for kind, tokens in kinds:
+        if tokens:
+            metrics.tokens.labels(kind, bill.model).inc(tokens)

@@ -1,0 +1,79 @@
+"""Stage 11: citations exist, point at the sentences that support them, and figures agree."""
+
+import re
+from typing import Final
+
+from ragstone.domain.answer import Citation, Span
+from ragstone.domain.passage import Passage
+from ragstone.observe.trace import Trace
+from ragstone.pipeline.citations import CitationFilter, statements_citing
+from ragstone.pipeline.sentences import content_words, sentence_spans
+
+_NUMBER: Final = re.compile(r"\d+(?:[.,]\d+)*")
+
+
+def verify(
+    text: str, filtered: CitationFilter, passages: list[Passage], trace: Trace
+) -> list[Citation]:
+    """The citations of a generated answer, in the order of their first use.
+
+    Labels what does not hold: `citations_removed` (numbers that cite nothing were taken out),
+    `uncited` (no citation at all), `unverified_figures` (a cited statement has a number that
+    its passages do not have).
+    """
+    if filtered.removed:
+        trace.degrade("citations_removed")
+    if not filtered.cited:
+        trace.degrade("uncited")
+    if _has_foreign_figures(text, filtered.cited, passages):
+        trace.degrade("unverified_figures")
+    return [
+        cite(number, passages[number - 1], _supporting_span(text, number, passages[number - 1]))
+        for number in filtered.cited
+    ]
+
+
+def cite(number: int, passage: Passage, span: Span) -> Citation:
+    """`span` in the document's offsets; it lies within the passage."""
+    return Citation(
+        number=number,
+        document_id=passage.document_id,
+        external_id=passage.external_id,
+        chunk_id=passage.chunk_id,
+        title=passage.title,
+        page=passage.page,
+        span=span,
+        score=passage.scores.fused,
+        text=passage.text[span.start - passage.start : span.end - passage.start],
+    )
+
+
+def _supporting_span(text: str, number: int, passage: Passage) -> Span:
+    """The passage's sentence with the most words of the citing statements, else all of it."""
+    wanted = content_words(" ".join(statements_citing(text, number)))
+    best, best_overlap = Span(passage.start, passage.end), 0.0
+    for start, end in sentence_spans(passage.text):
+        words = content_words(passage.text[start:end])
+        overlap = len(words & wanted) / (1 + len(words)) ** 0.5 if words else 0.0
+        if overlap > best_overlap:
+            best, best_overlap = Span(passage.start + start, passage.start + end), overlap
+    return best
+
+
+def _has_foreign_figures(text: str, cited: list[int], passages: list[Passage]) -> bool:
+    for number in cited:
+        known = _figures(" ".join(passages[other - 1].text for other in cited))
+        for statement in statements_citing(text, number):
+            if not _figures(statement) <= known:
+                return True
+    return False
+
+
+def _figures(text: str) -> set[str]:
+    """Numbers of two digits or more (single digits are often counts in words), normalised."""
+    found = (match.replace(",", "") for match in _NUMBER.findall(text))
+    return {
+        number.rstrip("0").rstrip(".") if "." in number else number
+        for number in found
+        if len(number) > 1
+    }
