@@ -6,7 +6,7 @@ All methods raise `RagstoneError`s only. Absolute deadlines are in the seconds o
 `Clock.monotonic`.
 """
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Literal, Protocol
 
@@ -137,10 +137,12 @@ class LanguageModel(Protocol):
     @property
     def name(self) -> str: ...
 
-    def stream(self, prompt: Prompt, *, deadline: float) -> AsyncIterator[TextDelta | Finished]:
+    def stream(
+        self, prompt: Prompt, *, deadline: float
+    ) -> AsyncGenerator[TextDelta | Finished, None]:
         """Text deltas, then exactly one `Finished`.
 
-        Closing the iterator closes the upstream call. Raises `ModelError`s, and
+        Closing the generator (`aclosing`) closes the upstream call. Raises `ModelError`s, and
         `DeadlineExceeded` once `deadline` has passed.
         """
         ...
@@ -312,7 +314,9 @@ class Permit(Protocol):
 class Admission(Protocol):
     """Who may begin now."""
 
-    def admit(self, principal: Principal, *, deadline: float) -> AbstractAsyncContextManager[Permit]:
+    def admit(
+        self, principal: Principal, *, deadline: float
+    ) -> AbstractAsyncContextManager[Permit]:
         """Held while the request runs. Raises `Overloaded`, `DeadlineExceeded`."""
         ...
 

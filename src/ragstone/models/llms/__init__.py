@@ -1,0 +1,1 @@
+"""Language models: a file for each wire format, and fakes that ship."""
