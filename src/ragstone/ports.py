@@ -196,6 +196,9 @@ class Tombstone(msgspec.Struct, frozen=True, kw_only=True):
     tenant: str
     collection: str
     document_id: str
+    deleted_at: float = 0.0
+    """Unix seconds; 0 where not known. A job submitted before it does not bring the document
+    back, also after a restart."""
 
 
 class Records(Protocol):
