@@ -1,0 +1,1 @@
+"""The HTTP interface: routes, event streams, and the mapping of errors to statuses."""

@@ -1,0 +1,173 @@
+"""`POST /v1/answers`: a question in, an answer or a stream of events out."""
+
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+from typing import Annotated, Final
+
+import msgspec
+import structlog
+from starlette.responses import Response
+
+from ragstone.apps import ASSISTANT
+from ragstone.domain.answer import Answer, AnswerEvent, Delta, Done
+from ragstone.domain.application import Application
+from ragstone.domain.errors import InvalidRequest, PayloadTooLarge, RagstoneError
+from ragstone.domain.query import Filter, Question, SearchMode, Turn
+from ragstone.pipeline.answer import answer, outcome_of
+from ragstone.resilience.deadline import Deadline
+from ragstone.server.call import Call, unexpected
+from ragstone.server.errors import ErrorBody, ErrorResponse, error_body
+from ragstone.server.event_stream import EventStream
+
+MAX_TOP_K: Final = 100
+
+TopK = Annotated[int, msgspec.Meta(ge=1, le=MAX_TOP_K)]
+
+
+class AnswerRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A question, and how to look for its answer."""
+
+    question: str
+    collection: str | None = None
+    """Default: the setting `retrieval.default_collection`, or the only collection there is."""
+    conversation: list[Turn] = []
+    """Earlier messages, oldest first."""
+    top_k: TopK | None = None
+    """Passages that the answer may rest on."""
+    filters: list[Filter] = []
+    mode: SearchMode = "hybrid"
+    stream: bool = False
+
+
+_REQUEST = msgspec.json.Decoder(AnswerRequest)
+_ENCODER = msgspec.json.Encoder()
+_log = structlog.get_logger("ragstone.request")
+
+
+async def post_answer(call: Call) -> Response:
+    """Answer a question from the documents, with citations."""
+    request = await call.body(_REQUEST)
+    question = Question(
+        text=checked_question(request.question, ASSISTANT),
+        collection=await call.system.collection_or_default(call.principal, request.collection),
+        conversation=tuple(request.conversation),
+        filters=tuple(request.filters),
+        top_k=request.top_k or call.system.settings.retrieval.top_k,
+        mode=request.mode,
+    )
+    call.app = ASSISTANT.name
+    if not request.stream:
+        return call.json(await whole_answer(call, question, ASSISTANT))
+    events = tell(call, question, ASSISTANT)
+    return await stream_response(call, events, _encode_event, _encode_error)
+
+
+def checked_question(text: str, application: Application) -> str:
+    """Raises `InvalidRequest` for an empty question, `PayloadTooLarge` for an endless one."""
+    if not text.strip():
+        raise InvalidRequest(
+            "The question is empty.", remedy="Send some words to look for.", field="question"
+        )
+    if len(text) > application.max_question_chars:
+        raise PayloadTooLarge(
+            f"The question has {len(text):,} characters; "
+            f"{application.max_question_chars:,} are allowed.",
+            remedy="Ask shorter, and ingest long texts as documents.",
+            field="question",
+        )
+    return text
+
+
+async def tell(
+    call: Call, question: Question, application: Application
+) -> AsyncGenerator[AnswerEvent, None]:
+    """The pipeline's events for this call; first-token and gap times are measured here."""
+    system = call.system
+    deadline = Deadline(system.clock, system.settings.admission.deadline_seconds)
+    metrics, model = system.metrics, system.model_name
+    last = 0.0
+    events = answer(
+        question,
+        call.principal,
+        application,
+        deadline=deadline,
+        trace=call.trace,
+        services=system.services,
+    )
+    async with aclosing(events) as stream:
+        async for event in stream:
+            if isinstance(event, Delta):
+                now = call.trace.elapsed()
+                if last:
+                    metrics.inter_token.labels(model).observe(now - last)
+                else:
+                    metrics.first_token.labels(application.name, model).observe(now)
+                last = now
+            elif isinstance(event, Done):
+                call.outcome = outcome_of(event.answer)
+            yield event
+
+
+async def whole_answer(call: Call, question: Question, application: Application) -> Answer:
+    async with aclosing(tell(call, question, application)) as events:
+        async for event in events:
+            if isinstance(event, Done):
+                return event.answer
+    raise unexpected(call.trace.id)
+
+
+async def stream_response(
+    call: Call,
+    events: AsyncGenerator[AnswerEvent, None],
+    encode: Callable[[AnswerEvent], bytes],
+    encode_error: Callable[[ErrorBody], bytes],
+) -> Response:
+    """An event stream that begins when there is a first event.
+
+    A failure before it (unknown collection, overload) is an ordinary error response with its
+    status; one after it is a single terminal event.
+    """
+    try:
+        first = await anext(events)
+    except BaseException:
+        await events.aclose()
+        raise
+    call.finishes_later = True
+    return EventStream(
+        _encoded(call, first, events, encode, encode_error),
+        heartbeat_seconds=call.system.settings.server.heartbeat_seconds,
+        headers={"X-Trace-Id": call.trace.id},
+    )
+
+
+async def _encoded(
+    call: Call,
+    first: AnswerEvent,
+    events: AsyncGenerator[AnswerEvent, None],
+    encode: Callable[[AnswerEvent], bytes],
+    encode_error: Callable[[ErrorBody], bytes],
+) -> AsyncGenerator[bytes, None]:
+    call.outcome = "cancelled"  # until the pipeline has said otherwise
+    try:
+        async with aclosing(events):
+            yield encode(first)
+            async for event in events:
+                yield encode(event)
+    except RagstoneError as error:
+        call.fail(error)
+        yield encode_error(error_body(error, call.trace.id))
+    except Exception:
+        call.outcome = "error"
+        _log.exception("unexpected", trace_id=call.trace.id, route=call.route)
+        yield encode_error(error_body(unexpected(call.trace.id), call.trace.id))
+    finally:
+        call.finish(200)
+
+
+def _encode_event(event: AnswerEvent) -> bytes:
+    name = event.__struct_config__.tag
+    return b"event: %b\ndata: %b\n\n" % (str(name).encode(), _ENCODER.encode(event))
+
+
+def _encode_error(error: ErrorBody) -> bytes:
+    return b"event: error\ndata: %b\n\n" % _ENCODER.encode(ErrorResponse(error))

@@ -1,0 +1,73 @@
+"""The ASGI application: routes from the table, the documents about them, and the web page."""
+
+from collections.abc import Sequence
+
+import msgspec
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+
+from ragstone.domain.errors import InvalidRequest, NotFound, RagstoneError, did_you_mean
+from ragstone.observe.trace import new_trace_id
+from ragstone.server.call import endpoint
+from ragstone.server.docs_page import docs_page
+from ragstone.server.errors import error_response
+from ragstone.server.openapi import openapi_document
+from ragstone.server.operations import OPERATIONS
+from ragstone.system import System
+
+
+def build_app(system: System, page_routes: Sequence[BaseRoute] = ()) -> Starlette:
+    """The application over a running system. `page_routes` are the web page's."""
+    openapi = msgspec.json.encode(openapi_document())
+    docs = docs_page()
+
+    async def get_openapi(request: Request) -> Response:
+        return Response(openapi, media_type="application/json")
+
+    async def get_docs(request: Request) -> Response:
+        policy = {"Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'"}
+        return Response(docs, headers=policy, media_type="text/html")
+
+    routes: list[BaseRoute] = [
+        Route(
+            operation.path,
+            endpoint(system, operation.path, operation.scope, operation.handler),
+            methods=[operation.method],
+        )
+        for operation in OPERATIONS
+    ]
+    return Starlette(
+        routes=[
+            *routes,
+            Route("/openapi.json", get_openapi),
+            Route("/docs", get_docs),
+            *page_routes,
+        ],
+        exception_handlers={HTTPException: _refused},
+    )
+
+
+async def _refused(request: Request, error: Exception) -> Response:
+    """Starlette's own refusals (no such path, wrong method, bad form) in our format."""
+    if not isinstance(error, HTTPException):
+        raise error
+    known = [operation.path for operation in OPERATIONS]
+    path = request.url.path[:100]
+    refusal: RagstoneError
+    if error.status_code == 404:
+        refusal = NotFound(
+            f"There is nothing at {path}.", remedy=did_you_mean(path, known, what="paths")
+        )
+    elif error.status_code == 405:
+        refusal = InvalidRequest(
+            f"{path} does not take {request.method}.", remedy="See /docs for its methods."
+        )
+    else:
+        refusal = InvalidRequest(str(error.detail), remedy="See /docs.")
+    response = error_response(refusal, new_trace_id())
+    response.status_code = error.status_code
+    response.headers.update(error.headers or {})
+    return response

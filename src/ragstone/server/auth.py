@@ -1,0 +1,78 @@
+"""Identity from the credential, and from nothing else in the request."""
+
+import hmac
+import ipaddress
+from typing import Final
+from urllib.parse import urlsplit
+
+from starlette.requests import Request
+
+from ragstone.domain.errors import Forbidden, Unauthenticated
+from ragstone.domain.principal import Principal, Scope
+from ragstone.governance.keys import SCOPES, hash_key, principal_of
+from ragstone.system import System
+
+DEFAULT_TENANT: Final = "default"
+
+LOCAL_OPERATOR: Final = Principal(
+    tenant=DEFAULT_TENANT, user="local", scopes=frozenset(SCOPES), key_id=None
+)
+"""Who runs commands on the machine, and everybody on it while no keys are configured."""
+
+
+async def authenticate(request: Request, system: System) -> Principal:
+    """The principal of the bearer key. Raises `Unauthenticated`, `Forbidden`."""
+    scheme, _, secret = request.headers.get("authorization", "").partition(" ")
+    secret = secret.strip()
+    if scheme.lower() == "bearer" and secret:
+        if hmac.compare_digest(secret.encode(), system.local_token.encode()):
+            return LOCAL_OPERATOR
+        key = await system.records.key_by_hash(hash_key(secret))
+        if key is not None:
+            return principal_of(key)
+    if not await system.keys_configured():
+        # Open on this machine, so a key that OpenAI's clients insist on is not looked at.
+        _refuse_foreign_pages(request)
+        return LOCAL_OPERATOR
+    if secret:
+        raise Unauthenticated(
+            "The API key is not known or was revoked.",
+            remedy="Make one with `ragstone keys create`.",
+        )
+    raise Unauthenticated(
+        "This server needs an API key.", remedy="Send it as `Authorization: Bearer KEY`."
+    )
+
+
+def require(principal: Principal, scope: Scope) -> None:
+    """Raises `Forbidden` when the key was not given `scope`; `admin` includes the others."""
+    if scope not in principal.scopes and "admin" not in principal.scopes:
+        raise Forbidden(
+            f"This API key has no scope {scope!r}.",
+            remedy=f"Use a key that was created with `--scope {scope}`.",
+        )
+
+
+def is_loopback(host: str) -> bool:
+    if host.casefold() == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _refuse_foreign_pages(request: Request) -> None:
+    """Without keys, a page of another site in a local browser must not reach us.
+
+    A rebound DNS name shows in `Host`, a cross-site request in `Origin`.
+    """
+    host = request.headers.get("host", "")
+    name = urlsplit(f"//{host}").hostname or ""
+    origin = request.headers.get("origin")
+    foreign = origin is not None and urlsplit(origin).netloc != host
+    if not is_loopback(name) or foreign:
+        raise Forbidden(
+            "Without API keys this server answers only pages and programs of its own machine.",
+            remedy="Open it as http://127.0.0.1, or create keys with `ragstone keys create`.",
+        )

@@ -1,0 +1,167 @@
+"""One authenticated call: what a handler gets, and the wrapper that makes it.
+
+The wrapper gives every route the same behaviour: identity from the credential, the scope
+checked, errors mapped, one metric and one log line at the end.
+"""
+
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+import msgspec
+import structlog
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+
+from ragstone.domain.errors import (
+    InternalError,
+    InvalidRequest,
+    PayloadTooLarge,
+    RagstoneError,
+)
+from ragstone.domain.principal import Principal, Scope
+from ragstone.observe.trace import Trace, new_trace_id
+from ragstone.server.auth import authenticate, require
+from ragstone.server.errors import error_response, status_of
+from ragstone.system import System
+
+_T = TypeVar("_T")
+_log = structlog.get_logger("ragstone.request")
+
+
+@dataclass(slots=True)
+class Call:
+    """A request with who sent it, and the system that answers."""
+
+    request: Request
+    system: System
+    principal: Principal
+    trace: Trace
+    route: str
+    app: str = "none"
+    """The application that answered, for the metrics."""
+    outcome: str = "ok"
+    started: float = field(default_factory=time.perf_counter)
+    finishes_later: bool = False
+    """True for a stream: the one who ends it calls `finish`."""
+
+    def json(self, value: object, status: int = 200) -> Response:
+        headers = {"X-Trace-Id": self.trace.id}
+        return Response(msgspec.json.encode(value), status, headers, "application/json")
+
+    async def body(self, decoder: "msgspec.json.Decoder[_T]") -> _T:
+        """The request's JSON body. Raises `InvalidRequest`, `PayloadTooLarge`."""
+        raw = await read_body(self.request, self.system.settings.server.max_body_bytes)
+        return decode(raw, decoder)
+
+    def finish(self, status: int) -> None:
+        """Count and log the request; called exactly once."""
+        seconds = time.perf_counter() - self.started
+        metrics = self.system.metrics
+        metrics.requests.labels(self.route, self.app, self.outcome).inc()
+        metrics.request_duration.labels(self.route, self.app, self.outcome).observe(seconds)
+        _log.info(
+            "request",
+            trace_id=self.trace.id,
+            route=self.route,
+            status=status,
+            outcome=self.outcome,
+            ms=round(seconds * 1000, 2),
+            stages=self.trace.timings_ms,
+            degraded=self.trace.degraded,
+        )
+
+    def fail(self, error: RagstoneError) -> None:
+        """Note why the call failed, for the metrics and the log."""
+        refused = status_of(error) in (429, 503) and error.code == "overloaded"
+        self.outcome = "refused" if refused else "error"
+        _log.info("failed", trace_id=self.trace.id, code=error.code, reason=str(error))
+
+
+Handler = Callable[[Call], Awaitable[Response]]
+
+
+def endpoint(
+    system: System, route: str, scope: Scope | None, handler: Handler
+) -> Callable[[Request], Awaitable[Response]]:
+    """`handler` as Starlette wants it. `scope` None: open to anyone who can connect."""
+
+    async def serve(request: Request) -> Response:
+        trace = Trace(system.metrics, new_trace_id(request.headers.get("traceparent")))
+        call = Call(request, system, Principal(tenant=""), trace, route)
+        try:
+            if scope is not None:
+                call.principal = await authenticate(request, system)
+                require(call.principal, scope)
+            response = await handler(call)
+        except RagstoneError as error:
+            call.fail(error)
+            response = error_response(error, trace.id)
+        except ClientDisconnect:
+            call.outcome = "cancelled"
+            response = Response(status_code=499)
+        except Exception:
+            call.outcome = "error"
+            _log.exception("unexpected", trace_id=trace.id, route=route)
+            response = error_response(unexpected(trace.id), trace.id)
+        except BaseException:
+            call.outcome = "cancelled"
+            call.finish(499)
+            raise
+        if not call.finishes_later:
+            call.finish(response.status_code)
+        return response
+
+    return serve
+
+
+def unexpected(trace_id: str) -> InternalError:
+    return InternalError(
+        "The server met an unexpected error.",
+        remedy=f"Look for the trace id {trace_id} in its log.",
+    )
+
+
+async def read_body(request: Request, limit: int) -> bytes:
+    """The whole body. Raises `PayloadTooLarge` before more than `limit` bytes are held."""
+    declared = request.headers.get("content-length", "")
+    if declared.isdigit() and int(declared) > limit:
+        raise _too_large(limit)
+    parts: list[bytes] = []
+    size = 0
+    async for part in request.stream():
+        size += len(part)
+        if size > limit:
+            raise _too_large(limit)
+        parts.append(part)
+    return b"".join(parts)
+
+
+def decode(raw: bytes, decoder: "msgspec.json.Decoder[_T]") -> _T:
+    """Raises `InvalidRequest` saying where and why."""
+    if not raw.strip():
+        raise InvalidRequest("The request has no body.", remedy="Send a JSON object.")
+    try:
+        return decoder.decode(raw)
+    except msgspec.ValidationError as error:
+        raise InvalidRequest(
+            f"The request does not fit: {_plain(error)}.", remedy="See /docs for its fields."
+        ) from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise InvalidRequest(
+            f"The request body is not valid JSON: {_plain(error)}.",
+            remedy="Send UTF-8 encoded JSON.",
+        ) from None
+
+
+def _plain(error: Exception) -> str:
+    text = str(error).rstrip(".")
+    return text[:1].lower() + text[1:]
+
+
+def _too_large(limit: int) -> PayloadTooLarge:
+    return PayloadTooLarge(
+        f"The request body is larger than {limit:,} bytes.",
+        remedy="Send less, or raise server.max_body_bytes.",
+    )

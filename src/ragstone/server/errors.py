@@ -1,0 +1,79 @@
+"""Errors as HTTP: the one place where statuses are known.
+
+The body is a superset of OpenAI's, so that its clients understand ours:
+`{"error": {"message", "type", "param", "code", "remedy", "retriable", "retry_after",
+"trace_id"}}`.
+"""
+
+import math
+from typing import Final
+
+import msgspec
+from starlette.responses import Response
+
+from ragstone.domain import errors
+from ragstone.domain.errors import RagstoneError
+
+_STATUS: Final[list[tuple[type[RagstoneError], int, str]]] = [
+    (errors.PayloadTooLarge, 413, "invalid_request_error"),
+    (errors.InvalidRequest, 400, "invalid_request_error"),
+    (errors.Unauthenticated, 401, "authentication_error"),
+    (errors.Forbidden, 403, "permission_error"),
+    (errors.NotFound, 404, "not_found_error"),
+    (errors.Conflict, 409, "invalid_request_error"),
+    (errors.Unreadable, 422, "invalid_request_error"),
+    (errors.Overloaded, 503, "overloaded_error"),
+    (errors.DeadlineExceeded, 504, "timeout_error"),
+    (errors.ModelError, 502, "upstream_error"),
+    (errors.DependencyError, 503, "upstream_error"),
+    (RagstoneError, 500, "server_error"),
+]
+"""The first class that fits decides, so subclasses stand before their parents."""
+
+
+class ErrorBody(msgspec.Struct, frozen=True, kw_only=True):
+    """What a client learns of a failure."""
+
+    message: str
+    type: str
+    param: str | None
+    code: str
+    remedy: str | None
+    retriable: bool
+    retry_after: float | None
+    trace_id: str
+
+
+class ErrorResponse(msgspec.Struct, frozen=True):
+    error: ErrorBody
+
+
+def status_of(error: RagstoneError) -> int:
+    return _entry(error)[0]
+
+
+def error_body(error: RagstoneError, trace_id: str) -> ErrorBody:
+    return ErrorBody(
+        message=error.message,
+        type=_entry(error)[1],
+        param=error.field,
+        code=error.code,
+        remedy=error.remedy,
+        retriable=error.retriable,
+        retry_after=error.retry_after,
+        trace_id=trace_id,
+    )
+
+
+def error_response(error: RagstoneError, trace_id: str) -> Response:
+    headers = {"X-Trace-Id": trace_id}
+    if error.retry_after is not None:
+        headers["Retry-After"] = str(max(1, math.ceil(error.retry_after)))
+    if isinstance(error, errors.Unauthenticated):
+        headers["WWW-Authenticate"] = "Bearer"
+    body = msgspec.json.encode(ErrorResponse(error_body(error, trace_id)))
+    return Response(body, status_of(error), headers, "application/json")
+
+
+def _entry(error: RagstoneError) -> tuple[int, str]:
+    return next((status, kind) for cls, status, kind in _STATUS if isinstance(error, cls))

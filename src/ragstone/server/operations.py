@@ -1,0 +1,224 @@
+"""Every route in one table, from which both the router and the OpenAPI document are made."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from ragstone.domain.answer import Answer
+from ragstone.domain.job import Job
+from ragstone.domain.principal import Scope
+from ragstone.server import (
+    answers,
+    chat,
+    documents,
+    embeddings,
+    health,
+    keys,
+    search,
+)
+from ragstone.server.call import Handler
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Operation:
+    """One method on one path."""
+
+    method: str
+    path: str
+    handler: Handler
+    scope: Scope | None
+    tag: str
+    response: Any = None
+    """The JSON answer's type; None where it is not JSON."""
+    request: Any = None
+    """The JSON body's type; None where there is no body."""
+    status: int = 200
+    streams: bool = False
+    """May answer as text/event-stream."""
+    uploads: bool = False
+    """Takes multipart/form-data too."""
+    query: tuple[str, ...] = ()
+    """Optional query parameters."""
+
+    @property
+    def summary(self) -> str:
+        return (self.handler.__doc__ or "").strip()
+
+    @property
+    def name(self) -> str:
+        return self.handler.__name__
+
+
+OPERATIONS: tuple[Operation, ...] = (
+    Operation(
+        method="POST",
+        path="/v1/answers",
+        handler=answers.post_answer,
+        scope="ask",
+        tag="Ask",
+        request=answers.AnswerRequest,
+        response=Answer,
+        streams=True,
+    ),
+    Operation(
+        method="POST",
+        path="/v1/search",
+        handler=search.post_search,
+        scope="ask",
+        tag="Ask",
+        request=search.SearchBody,
+        response=search.SearchResponse,
+    ),
+    Operation(
+        method="POST",
+        path="/v1/documents",
+        handler=documents.post_documents,
+        scope="ingest",
+        tag="Documents",
+        request=documents.DocumentsBody,
+        response=documents.JobsResponse,
+        status=202,
+        uploads=True,
+    ),
+    Operation(
+        method="GET",
+        path="/v1/documents",
+        handler=documents.get_documents,
+        scope="ask",
+        tag="Documents",
+        response=documents.DocumentsResponse,
+        query=("collection", "limit", "after"),
+    ),
+    Operation(
+        method="GET",
+        path="/v1/documents/{document_id}",
+        handler=documents.get_document,
+        scope="ask",
+        tag="Documents",
+        response=documents.DocumentResponse,
+    ),
+    Operation(
+        method="DELETE",
+        path="/v1/documents/{document_id}",
+        handler=documents.delete_document,
+        scope="ingest",
+        tag="Documents",
+        response=documents.Deleted,
+    ),
+    Operation(
+        method="GET",
+        path="/v1/jobs",
+        handler=documents.get_jobs,
+        scope="ingest",
+        tag="Documents",
+        response=documents.JobsResponse,
+        query=("limit",),
+    ),
+    Operation(
+        method="GET",
+        path="/v1/jobs/{job_id}",
+        handler=documents.get_job,
+        scope="ingest",
+        tag="Documents",
+        response=Job,
+    ),
+    Operation(
+        method="GET",
+        path="/v1/collections",
+        handler=documents.get_collections,
+        scope="ask",
+        tag="Documents",
+        response=documents.CollectionsResponse,
+    ),
+    Operation(
+        method="DELETE",
+        path="/v1/collections/{collection}",
+        handler=documents.delete_collection,
+        scope="admin",
+        tag="Documents",
+        response=documents.Deleted,
+    ),
+    Operation(
+        method="POST",
+        path="/v1/chat/completions",
+        handler=chat.post_chat_completion,
+        scope="ask",
+        tag="OpenAI-compatible",
+        request=chat.ChatRequest,
+        response=chat.ChatCompletion,
+        streams=True,
+    ),
+    Operation(
+        method="GET",
+        path="/v1/models",
+        handler=chat.get_models,
+        scope="ask",
+        tag="OpenAI-compatible",
+        response=chat.ModelList,
+    ),
+    Operation(
+        method="GET",
+        path="/v1/models/{model:path}",
+        handler=chat.get_model,
+        scope="ask",
+        tag="OpenAI-compatible",
+        response=chat.ModelCard,
+    ),
+    Operation(
+        method="POST",
+        path="/v1/embeddings",
+        handler=embeddings.post_embeddings,
+        scope="ask",
+        tag="OpenAI-compatible",
+        request=embeddings.EmbeddingsRequest,
+        response=embeddings.EmbeddingsResponse,
+    ),
+    Operation(
+        method="POST",
+        path="/v1/keys",
+        handler=keys.post_key,
+        scope="admin",
+        tag="Keys",
+        request=keys.KeyRequest,
+        response=keys.NewKey,
+        status=201,
+    ),
+    Operation(
+        method="GET",
+        path="/v1/keys",
+        handler=keys.get_keys,
+        scope="admin",
+        tag="Keys",
+        response=keys.KeysResponse,
+    ),
+    Operation(
+        method="DELETE",
+        path="/v1/keys/{key_id}",
+        handler=keys.delete_key,
+        scope="admin",
+        tag="Keys",
+        response=documents.Deleted,
+    ),
+    Operation(
+        method="GET",
+        path="/health/live",
+        handler=health.get_live,
+        scope=None,
+        tag="Health",
+        response=health.Live,
+    ),
+    Operation(
+        method="GET",
+        path="/health/ready",
+        handler=health.get_ready,
+        scope=None,
+        tag="Health",
+        response=health.Ready,
+    ),
+    Operation(
+        method="GET",
+        path="/metrics",
+        handler=health.get_metrics,
+        scope=None,
+        tag="Health",
+    ),
+)

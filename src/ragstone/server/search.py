@@ -1,0 +1,72 @@
+"""`POST /v1/search`: the passages for a query, without an answer."""
+
+import msgspec
+from starlette.responses import Response
+
+from ragstone.apps import ASSISTANT
+from ragstone.domain.passage import Passage
+from ragstone.domain.query import Filter, FusionSettings, Question, SearchMode
+from ragstone.pipeline.collection import open_collection
+from ragstone.pipeline.embed import embed
+from ragstone.pipeline.retrieve import retrieve
+from ragstone.resilience.deadline import Deadline
+from ragstone.server.answers import TopK, checked_question
+from ragstone.server.call import Call
+
+
+class SearchBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What to look for, and how."""
+
+    query: str
+    collection: str | None = None
+    top_k: TopK = 10
+    filters: list[Filter] = []
+    mode: SearchMode = "hybrid"
+
+
+class SearchResponse(msgspec.Struct, frozen=True):
+    """Passages, best first."""
+
+    passages: list[Passage]
+    degraded: list[str]
+    timings_ms: dict[str, float]
+    trace_id: str
+
+
+_BODY = msgspec.json.Decoder(SearchBody)
+
+
+async def post_search(call: Call) -> Response:
+    """Find passages by meaning, by words, or by both."""
+    body = await call.body(_BODY)
+    system, trace = call.system, call.trace
+    s = system.services
+    deadline = Deadline(system.clock, system.settings.admission.deadline_seconds)
+    question = Question(
+        text=checked_question(body.query, ASSISTANT),
+        collection=await system.collection_or_default(call.principal, body.collection),
+        filters=tuple(body.filters),
+        top_k=body.top_k,
+        mode=body.mode,
+    )
+    await open_collection(question.collection, call.principal, s.records, s.embedder.identity)
+    async with s.admission.admit(call.principal, deadline=deadline.at), deadline.limit("search"):
+        with trace.stage("embed"):
+            vector = await embed(question.text, question.mode, s.embedder, trace)
+        with trace.stage("retrieve"):
+            passages = await retrieve(
+                question.text,
+                vector,
+                question,
+                call.principal,
+                limit=question.top_k,
+                candidates=s.recipe.candidates,
+                fusion=FusionSettings(
+                    method=s.recipe.fusion_method, dense_weight=s.recipe.dense_weight
+                ),
+                index=s.index,
+                trace=trace,
+                metrics=s.metrics,
+            )
+    call.outcome = "degraded" if trace.degraded else "ok"
+    return call.json(SearchResponse(passages, trace.degraded, trace.timings_ms, trace.id))
