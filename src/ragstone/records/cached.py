@@ -1,0 +1,177 @@
+"""What every question asks the records, answered from this process's memory.
+
+Changes made through this object are seen at once, those of another process within
+`TTL_SECONDS`.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Final
+
+from ragstone.domain.collection import Collection, EmbedderIdentity
+from ragstone.domain.document import Document, DocumentSource
+from ragstone.domain.job import DocumentError, Job, JobCounts, JobState
+from ragstone.ports import ApiKey, Clock, Records, Tombstone
+from ragstone.records.expiring import ExpiringMap
+
+TTL_SECONDS: Final = 1.0
+"""Longest time for which a key revoked elsewhere still opens the door."""
+_SIZE: Final = 4096
+
+
+class CachedRecords:
+    """Implements `ports.Records` upon another; keeps `collection` and `key_by_hash`.
+
+    A read that was under way while something changed is returned but not kept: it may have
+    seen the state before.
+    """
+
+    def __init__(self, inner: Records, clock: Clock) -> None:
+        self._inner = inner
+        self._clock = clock
+        self._collections: ExpiringMap[tuple[str, str], Collection] = ExpiringMap(
+            clock, ttl=TTL_SECONDS, size=_SIZE
+        )
+        self._keys: ExpiringMap[str, ApiKey] = ExpiringMap(clock, ttl=TTL_SECONDS, size=_SIZE)
+        # Apart, so that a flood of invented keys cannot push out the real ones.
+        self._unknown_keys: ExpiringMap[str, bool] = ExpiringMap(clock, ttl=TTL_SECONDS, size=_SIZE)
+        self._changes = 0
+
+    async def collection(self, tenant: str, name: str) -> Collection | None:
+        known = self._collections.get((tenant, name))
+        if known is not None:
+            return known
+        changes, asked = self._changes, self._clock.monotonic()
+        found = await self._inner.collection(tenant, name)
+        if found is not None and changes == self._changes:
+            self._collections.put((tenant, name), found, born=asked)
+        return found
+
+    async def key_by_hash(self, sha256: str) -> ApiKey | None:
+        known = self._keys.get(sha256)
+        if known is not None:
+            return known
+        if self._unknown_keys.get(sha256):
+            return None
+        changes, asked = self._changes, self._clock.monotonic()
+        found = await self._inner.key_by_hash(sha256)
+        if changes == self._changes:
+            if found is None:
+                self._unknown_keys.put(sha256, True, born=asked)
+            else:
+                self._keys.put(sha256, found, born=asked)
+        return found
+
+    async def collections(self, tenant: str) -> list[Collection]:
+        return await self._inner.collections(tenant)
+
+    async def all_collections(self) -> list[Collection]:
+        return await self._inner.all_collections()
+
+    async def ensure_collection(
+        self, tenant: str, name: str, embedder: EmbedderIdentity
+    ) -> Collection:
+        with self._changing_collection(tenant, name):
+            return await self._inner.ensure_collection(tenant, name, embedder)
+
+    async def delete_collection(self, tenant: str, name: str) -> bool:
+        with self._changing_collection(tenant, name):
+            return await self._inner.delete_collection(tenant, name)
+
+    async def document(self, tenant: str, document_id: str) -> Document | None:
+        return await self._inner.document(tenant, document_id)
+
+    async def documents_by_id(
+        self, tenant: str, document_ids: Sequence[str]
+    ) -> dict[str, Document]:
+        return await self._inner.documents_by_id(tenant, document_ids)
+
+    async def document_text(self, tenant: str, document_id: str) -> str | None:
+        return await self._inner.document_text(tenant, document_id)
+
+    async def documents(
+        self, tenant: str, collection: str, *, limit: int = 100, after: str | None = None
+    ) -> list[Document]:
+        return await self._inner.documents(tenant, collection, limit=limit, after=after)
+
+    async def next_versions(self, tenant: str, collection: str, count: int) -> int:
+        return await self._inner.next_versions(tenant, collection, count)
+
+    async def put_documents(
+        self, tenant: str, collection: str, documents: Sequence[tuple[Document, str]]
+    ) -> Collection:
+        with self._changing_collection(tenant, collection):
+            return await self._inner.put_documents(tenant, collection, documents)
+
+    async def delete_document(self, tenant: str, document_id: str) -> Document | None:
+        try:
+            return await self._inner.delete_document(tenant, document_id)
+        finally:
+            # Where it fails, the collection is not known; deletions are rare enough.
+            self._changes += 1
+            self._collections.clear()
+
+    async def tombstones(self) -> list[Tombstone]:
+        return await self._inner.tombstones()
+
+    async def forget_tombstone(self, tombstone: Tombstone) -> None:
+        await self._inner.forget_tombstone(tombstone)
+
+    async def create_job(self, job: Job, source: DocumentSource) -> None:
+        await self._inner.create_job(job, source)
+
+    async def job(self, tenant: str, job_id: str) -> Job | None:
+        return await self._inner.job(tenant, job_id)
+
+    async def jobs(self, tenant: str, *, limit: int = 50) -> list[Job]:
+        return await self._inner.jobs(tenant, limit=limit)
+
+    async def unfinished_jobs(self) -> list[Job]:
+        return await self._inner.unfinished_jobs()
+
+    async def job_source(self, job_id: str) -> DocumentSource | None:
+        return await self._inner.job_source(job_id)
+
+    async def update_job(
+        self,
+        job_id: str,
+        *,
+        state: JobState,
+        counts: JobCounts,
+        errors: Sequence[DocumentError],
+        attempts: int,
+    ) -> None:
+        await self._inner.update_job(
+            job_id, state=state, counts=counts, errors=errors, attempts=attempts
+        )
+
+    async def create_key(self, key: ApiKey) -> None:
+        with self._changing_keys():
+            await self._inner.create_key(key)
+
+    async def keys(self) -> list[ApiKey]:
+        return await self._inner.keys()
+
+    async def revoke_key(self, key_id: str) -> bool:
+        with self._changing_keys():
+            return await self._inner.revoke_key(key_id)
+
+    async def close(self) -> None:
+        await self._inner.close()
+
+    @contextmanager
+    def _changing_collection(self, tenant: str, name: str) -> Iterator[None]:
+        try:
+            yield
+        finally:
+            self._changes += 1
+            self._collections.discard((tenant, name))
+
+    @contextmanager
+    def _changing_keys(self) -> Iterator[None]:
+        try:
+            yield
+        finally:
+            self._changes += 1
+            self._keys.clear()
+            self._unknown_keys.clear()
