@@ -1,10 +1,14 @@
 """A wired server, as routes and commands see it. Made by `assembly.open_system`."""
 
+import asyncio
 import secrets
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Final
 
+import structlog
+
+from ragstone.domain.errors import RagstoneError
 from ragstone.domain.principal import Principal
 from ragstone.home import Home
 from ragstone.ingest.service import Ingestion
@@ -14,6 +18,9 @@ from ragstone.pipeline.services import Services
 from ragstone.ports import Clock, Records
 from ragstone.settings import Settings
 
+_log = structlog.get_logger("ragstone.system")
+
+_WARM_RETRY_SECONDS: Final = 2.0
 _KEYS_SEEN_SECONDS: Final = 1.0
 """How long "there are no keys" is believed: another process may make the first one."""
 
@@ -70,8 +77,16 @@ class System:
         return default
 
     async def warm_up(self) -> None:
-        await self.warm()
-        self.is_warm = True
+        """Until it has worked once: a dependency may start later than this server."""
+        while True:
+            try:
+                await self.warm()
+            except RagstoneError as error:
+                _log.warning("not ready", code=error.code, reason=str(error))
+                await asyncio.sleep(_WARM_RETRY_SECONDS)
+            else:
+                self.is_warm = True
+                return
 
     async def readiness(self) -> dict[str, bool]:
         """Each part and whether it is ready."""

@@ -4,7 +4,7 @@ Stages know nothing of one another. Each is timed, and none begins after the dea
 was left out on the way is on the trace, and so in the response.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 
 from ragstone.domain.answer import (
@@ -48,7 +48,7 @@ async def answer(
     deadline: Deadline,
     trace: Trace,
     services: Services,
-) -> AsyncIterator[AnswerEvent]:
+) -> AsyncGenerator[AnswerEvent, None]:
     """Tells the answer as it comes: passages, deltas, citations, done.
 
     Raises `RagstoneError`s; closing the iterator ends all work and settles what was used.

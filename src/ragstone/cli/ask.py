@@ -1,0 +1,92 @@
+"""`ask` and `search`."""
+
+import sys
+from typing import Annotated, Any, Literal
+
+import typer
+
+from ragstone.cli.client import Client
+from ragstone.cli.context import context_of, run_with_client
+from ragstone.cli.documents import Collection, print_json
+
+TopK = Annotated[int | None, typer.Option("--top-k", "-k", help="How many passages.")]
+
+
+def ask(
+    typer_context: typer.Context,
+    question: Annotated[str, typer.Argument(help="Put it in quotes.")],
+    collection: Collection = None,
+    top_k: TopK = None,
+) -> None:
+    """Ask a question; the answer streams in, followed by its sources."""
+    context = context_of(typer_context)
+    body: dict[str, Any] = {"question": question, "collection": collection, "top_k": top_k}
+
+    async def whole(client: Client) -> None:
+        print_json(await client.post("/v1/answers", body))
+
+    async def streamed(client: Client) -> None:
+        async for event in client.events("/v1/answers", {**body, "stream": True}):
+            if event["type"] == "delta":
+                sys.stdout.write(event["text"])
+                sys.stdout.flush()
+            elif event["type"] == "done":
+                _print_sources(event["answer"])
+
+    run_with_client(context, whole if context.as_json else streamed)
+
+
+def search(
+    typer_context: typer.Context,
+    query: Annotated[str, typer.Argument(help="Put it in quotes.")],
+    collection: Collection = None,
+    top_k: Annotated[int, typer.Option("--top-k", "-k", help="How many passages.")] = 5,
+    mode: Annotated[
+        Literal["hybrid", "dense", "lexical"], typer.Option(help="By meaning, by words, or both.")
+    ] = "hybrid",
+) -> None:
+    """Find passages without answering."""
+    context = context_of(typer_context)
+    body = {"query": query, "collection": collection, "top_k": top_k, "mode": mode}
+
+    async def work(client: Client) -> Any:
+        return await client.post("/v1/search", body)
+
+    found = run_with_client(context, work)
+    if context.as_json:
+        print_json(found)
+        return
+    if not found["passages"]:
+        typer.echo("Nothing was found.")
+    for number, passage in enumerate(found["passages"], start=1):
+        scores = passage["scores"]
+        typer.secho(f"{number}. {_where(passage)}", bold=True, nl=False)
+        typer.secho(f"  {scores['fused']:.3f}", dim=True)
+        typer.echo(f"   {' '.join(passage['text'].split())[:300]}\n")
+    _print_degraded(found["degraded"])
+
+
+def _print_sources(answer: dict[str, Any]) -> None:
+    typer.echo("\n")
+    for citation in answer["citations"]:
+        page = f", page {citation['page']}" if citation["page"] else ""
+        typer.secho(f"[{citation['number']}] ", fg="cyan", nl=False)
+        typer.secho(f"{citation['title']}{page}", bold=True, nl=False)
+        typer.secho(f"  {citation['external_id']}", dim=True)
+    seconds = answer["timings_ms"]["total"] / 1000
+    kind = {"extractive": "extract from the documents", "not_found": "not found"}
+    how = kind.get(answer["answer_kind"], f"written by {answer['model']}")
+    typer.secho(f"{how}, {seconds:.2f} s", dim=True, err=True)
+    for notice in answer["notices"]:
+        typer.secho(f"{notice['message']} [{notice['code']}]", fg="yellow", err=True)
+    _print_degraded(answer["degraded"])
+
+
+def _print_degraded(rungs: list[str]) -> None:
+    if rungs:
+        typer.secho(f"Left out: {', '.join(rungs)}", fg="yellow", err=True)
+
+
+def _where(passage: dict[str, Any]) -> str:
+    page = f", page {passage['page']}" if passage["page"] else ""
+    return " > ".join([passage["title"], *passage["heading_path"]]) + page

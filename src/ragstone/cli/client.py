@@ -1,0 +1,81 @@
+"""The HTTP interface as the commands use it."""
+
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
+
+import aiohttp
+import msgspec
+
+from ragstone.domain.errors import RagstoneError
+
+
+class ServerError(RagstoneError):
+    """An error that the server answered with; keeps its code."""
+
+    def __init__(self, body: Mapping[str, Any]) -> None:
+        super().__init__(
+            str(body.get("message", "The server failed.")),
+            remedy=body.get("remedy"),
+            field=body.get("param"),
+            retry_after=body.get("retry_after"),
+        )
+        self.code = str(body.get("code", "internal_error"))  # type: ignore[misc]
+
+
+class Client:
+    """One server, one session."""
+
+    def __init__(self, session: aiohttp.ClientSession) -> None:
+        self._session = session
+
+    async def get(self, path: str, query: Mapping[str, str] | None = None) -> Any:
+        return await self._request("GET", path, query=query)
+
+    async def post(self, path: str, body: object) -> Any:
+        return await self._request("POST", path, json=msgspec.json.encode(body))
+
+    async def delete(self, path: str) -> Any:
+        return await self._request("DELETE", path)
+
+    async def upload(self, path: str, form: aiohttp.FormData) -> Any:
+        return await self._request("POST", path, form=form)
+
+    async def events(self, path: str, body: object) -> AsyncIterator[dict[str, Any]]:
+        """The data of each event; an `error` event is raised as `ServerError`."""
+        data = msgspec.json.encode(body)
+        headers = {"Content-Type": "application/json"}
+        async with self._session.post(path, data=data, headers=headers) as response:
+            if response.status >= 400:
+                raise _error(await response.read(), response.status)
+            async for line in response.content:
+                if not line.startswith(b"data: "):
+                    continue
+                event = msgspec.json.decode(line[6:])
+                if "error" in event:
+                    raise ServerError(event["error"])
+                yield event
+
+    async def _request(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, str] | None = None,
+        json: bytes | None = None,
+        form: aiohttp.FormData | None = None,
+    ) -> Any:
+        headers = {"Content-Type": "application/json"} if json is not None else {}
+        async with self._session.request(
+            method, path, params=query, data=form if form is not None else json, headers=headers
+        ) as response:
+            raw = await response.read()
+            if response.status >= 400:
+                raise _error(raw, response.status)
+            return msgspec.json.decode(raw)
+
+
+def _error(raw: bytes, status: int) -> ServerError:
+    try:
+        return ServerError(msgspec.json.decode(raw)["error"])
+    except (msgspec.DecodeError, KeyError, TypeError):
+        return ServerError({"message": f"The server answered with status {status}."})

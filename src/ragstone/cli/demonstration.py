@@ -1,0 +1,38 @@
+"""The sample corpus of a fictional shop: written, ingested, and pointed to."""
+
+from pathlib import Path
+
+from rich.console import Console
+
+from ragstone.cli.connection import connect
+from ragstone.cli.ingestion import files_of, ingest_files
+from ragstone.sample import write_corpus
+
+
+async def ingest_sample(home: Path, url: str, products: int) -> None:
+    """Through the server that runs at `url`; prints what to do next."""
+    console = Console(stderr=True)
+    folder = home / "sample"
+    write_corpus(folder, products=products)
+    async with connect(home) as client:
+        for collection in ("help", "products"):
+            outcome = await ingest_files(
+                client,
+                files_of([folder / collection]),
+                collection=collection,
+                access=[],
+                console=console,
+                label=f"Ingesting {collection:<8}",
+            )
+            for error in outcome.errors:
+                console.print(f"{error['external_id']}: {error['message']}", markup=False)
+    example = (
+        f"curl -s {url}/v1/answers -H 'Content-Type: application/json' "
+        """-d '{"question": "How long do I have to return a sale item?"}'"""
+    )
+    console.print(f"\nOpen [bold]{url}[/bold] in a browser, or ask in another terminal:\n")
+    console.print(f"  {example}\n", markup=False, highlight=False, soft_wrap=True)
+    console.print(
+        f"  .venv/bin/ragstone --home {home} ask 'Can I wash a wool coat?'\n", markup=False
+    )
+    console.print("Ctrl-C stops the server.")

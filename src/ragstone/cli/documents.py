@@ -1,0 +1,183 @@
+"""`ingest`, `documents`, `collections` and `jobs`."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ragstone.cli.client import Client
+from ragstone.cli.context import Context, context_of, run_with_client
+
+Collection = Annotated[
+    str | None, typer.Option("--collection", "-c", help="Collection.", show_default="default")
+]
+
+documents_app = typer.Typer(help="List, show and delete documents.", no_args_is_help=True)
+collections_app = typer.Typer(help="List and delete collections.", no_args_is_help=True)
+
+
+def ingest(
+    typer_context: typer.Context,
+    paths: Annotated[list[Path], typer.Argument(help="Files and folders.")],
+    collection: Collection = None,
+    access: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Who may read: *, group:NAME or user:NAME; repeatable.", show_default="*"
+        ),
+    ] = None,
+) -> None:
+    """Read documents into a collection. Unchanged ones cost nothing."""
+    from rich.console import Console
+
+    from ragstone.cli.ingestion import files_of, ingest_files
+
+    context = context_of(typer_context)
+    files = files_of(paths)
+    console = Console(stderr=True, quiet=context.as_json)
+
+    async def work(client: Client) -> bool:
+        outcome = await ingest_files(
+            client, files, collection=collection, access=access or [], console=console
+        )
+        names = ("added", "changed", "unchanged", "failed", "chunks")
+        counts = {name: outcome.count(name) for name in names}
+        if context.as_json:
+            print_json({**counts, "errors": outcome.errors, "jobs": outcome.jobs})
+        else:
+            typer.echo(", ".join(f"{count:,} {name}" for name, count in counts.items()))
+            for error in outcome.errors:
+                typer.secho(f"{error['external_id']}: {error['message']}", fg="red", err=True)
+        return outcome.succeeded
+
+    if not run_with_client(context, work):
+        raise typer.Exit(1)
+
+
+def jobs(typer_context: typer.Context) -> None:
+    """The newest ingestion jobs."""
+
+    async def work(client: Client) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = (await client.get("/v1/jobs"))["jobs"]
+        return found
+
+    context = context_of(typer_context)
+    rows = run_with_client(context, work)
+    columns = ("id", "state", "collection", "source_name")
+    print_rows(context, rows, columns, empty="No jobs yet.")
+
+
+@collections_app.command("list")
+def list_collections(typer_context: typer.Context) -> None:
+    """All collections with their sizes."""
+
+    async def work(client: Client) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = (await client.get("/v1/collections"))["collections"]
+        return found
+
+    context = context_of(typer_context)
+    columns = ("name", "document_count", "chunk_count", "generation")
+    empty = "No collections yet. Make one: ragstone ingest ./docs"
+    print_rows(context, run_with_client(context, work), columns, empty=empty)
+
+
+@collections_app.command("delete")
+def delete_collection(
+    typer_context: typer.Context,
+    name: str,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Delete a collection with all of its documents."""
+    context = context_of(typer_context)
+    if not yes:
+        typer.confirm(f"Delete the collection {name} with all of its documents?", abort=True)
+
+    async def work(client: Client) -> Any:
+        return await client.delete(f"/v1/collections/{quoted(name)}")
+
+    _print_deleted(context, run_with_client(context, work))
+
+
+@documents_app.command("list")
+def list_documents(typer_context: typer.Context, collection: Collection = None) -> None:
+    """The documents of a collection."""
+
+    async def work(client: Client) -> list[dict[str, Any]]:
+        query = {"collection": collection} if collection else {}
+        found: list[dict[str, Any]] = []
+        while True:
+            page = await client.get("/v1/documents", query)
+            found += page["documents"]
+            if page["next"] is None:
+                return found
+            query = {**query, "after": page["next"]}
+
+    context = context_of(typer_context)
+    columns = ("id", "external_id", "title", "chunk_count")
+    print_rows(context, run_with_client(context, work), columns, empty="No documents yet.")
+
+
+@documents_app.command("show")
+def show_document(typer_context: typer.Context, document_id: str) -> None:
+    """The text of a document."""
+
+    async def work(client: Client) -> Any:
+        return await client.get(f"/v1/documents/{quoted(document_id)}")
+
+    context = context_of(typer_context)
+    found = run_with_client(context, work)
+    if context.as_json:
+        print_json(found)
+    else:
+        typer.echo(found["text"])
+
+
+@documents_app.command("delete")
+def delete_document(typer_context: typer.Context, document_id: str) -> None:
+    """Delete a document; it is unfindable at once."""
+
+    async def work(client: Client) -> Any:
+        return await client.delete(f"/v1/documents/{quoted(document_id)}")
+
+    context = context_of(typer_context)
+    _print_deleted(context, run_with_client(context, work))
+
+
+def print_json(value: object) -> None:
+    import msgspec
+
+    typer.echo(msgspec.json.encode(value).decode())
+
+
+def print_rows(
+    context: Context, rows: list[dict[str, Any]], columns: tuple[str, ...], *, empty: str
+) -> None:
+    """A table for people, or the whole rows as JSON."""
+    if context.as_json:
+        print_json(rows)
+        return
+    if not rows:
+        typer.echo(empty)
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False)
+    for column in columns:
+        table.add_column(column.replace("_", " "), overflow="fold")
+    for row in rows:
+        table.add_row(*(str(row[column]) for column in columns))
+    Console().print(table, markup=False)
+
+
+def quoted(name: str) -> str:
+    from urllib.parse import quote
+
+    return quote(name, safe="")
+
+
+def _print_deleted(context: Context, answer: Any) -> None:
+    if context.as_json:
+        print_json(answer)
+    else:
+        typer.echo(f"Deleted {answer['deleted']}.")

@@ -1,0 +1,74 @@
+"""`eval`: how well a collection is searched."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import typer
+
+from ragstone.cli.client import Client
+from ragstone.cli.context import context_of, run_with_client
+from ragstone.cli.documents import print_json
+
+_DEPTH: Final = 100
+"""Passages asked for: several may belong to one document, and recall@50 needs fifty."""
+
+
+def evaluate(
+    typer_context: typer.Context,
+    collection: Annotated[str, typer.Option("--collection", "-c", help="Collection.")],
+    queries: Annotated[Path, typer.Option(help="JSON lines with id and text.")],
+    qrels: Annotated[Path, typer.Option(help="Tab-separated query_id, document_id, grade.")],
+) -> None:
+    """Measure dense, lexical and hybrid search on judged queries."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from ragstone.lab.evaluation import MODES, Evaluation
+    from ragstone.lab.evaluation import evaluate as run
+    from ragstone.lab.judged_set import read_judged_set
+
+    context = context_of(typer_context)
+    judged = read_judged_set(queries, qrels)
+
+    async def work(client: Client) -> Evaluation:
+        async def search(text: str, mode: str) -> list[tuple[str, float]]:
+            body = {"query": text, "collection": collection, "top_k": _DEPTH, "mode": mode}
+            found = await client.post("/v1/search", body)
+            return [(p["external_id"], p["scores"]["fused"]) for p in found["passages"]]
+
+        console = Console(stderr=True, quiet=context.as_json)
+        with Progress(console=console, transient=True) as progress:
+            task = progress.add_task("Searching", total=len(judged.queries) * len(MODES))
+            return await run(judged, search, lambda: progress.advance(task))
+
+    result = run_with_client(context, work)
+    if context.as_json:
+        print_json(asdict(result))
+    else:
+        _print_table(result)
+
+
+def _print_table(result: Any) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False)
+    table.add_column("measure")
+    modes = list(result.estimates)
+    for title in (*modes, "hybrid - best leg"):
+        table.add_column(title, justify="right")
+    for measure, difference in result.hybrid_minus_best_leg.items():
+        cells = [_cell(result.estimates[mode][measure]) for mode in modes]
+        table.add_row(measure, *cells, _cell(difference, signed=True))
+    Console().print(table)
+    left_out = f"; {result.unjudged_queries} left out (nothing relevant is known for them)"
+    typer.echo(
+        f"\n{result.queries} queries{left_out if result.unjudged_queries else ''}. "
+        "In brackets: 95 % confidence (bootstrap over queries)."
+    )
+
+
+def _cell(estimate: Any, *, signed: bool = False) -> str:
+    form = "{:+.3f} [{:+.3f}, {:+.3f}]" if signed else "{:.3f} [{:.3f}, {:.3f}]"
+    return form.format(estimate.mean, estimate.low, estimate.high)

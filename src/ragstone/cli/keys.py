@@ -1,0 +1,66 @@
+"""`keys`: who may use the server."""
+
+from typing import Annotated, Any
+
+import typer
+
+from ragstone.cli.client import Client
+from ragstone.cli.context import context_of, run_with_client
+from ragstone.cli.documents import print_json, print_rows, quoted
+
+keys_app = typer.Typer(help="Make, list and revoke API keys.", no_args_is_help=True)
+
+
+@keys_app.command("create")
+def create_key(
+    typer_context: typer.Context,
+    scope: Annotated[
+        list[str] | None,
+        typer.Option(help="ask, ingest or admin; repeatable.", show_default="ask"),
+    ] = None,
+    user: Annotated[str | None, typer.Option(help="For whom it speaks.")] = None,
+    group: Annotated[list[str] | None, typer.Option(help="Their groups; repeatable.")] = None,
+    label: Annotated[str, typer.Option(help="A note for yourself.")] = "",
+) -> None:
+    """Make a key. Its secret is shown once."""
+    context = context_of(typer_context)
+    body = {"scopes": scope or ["ask"], "user": user, "groups": group or [], "label": label}
+
+    async def work(client: Client) -> Any:
+        return await client.post("/v1/keys", body)
+
+    made = run_with_client(context, work)
+    if context.as_json:
+        print_json(made)
+        return
+    typer.echo(made["secret"])
+    typer.echo("This is the only time that it is shown. Send it as:", err=True)
+    typer.echo("  Authorization: Bearer KEY", err=True)
+
+
+@keys_app.command("list")
+def list_keys(typer_context: typer.Context) -> None:
+    """All keys, without their secrets."""
+
+    async def work(client: Client) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = (await client.get("/v1/keys"))["keys"]
+        return found
+
+    context = context_of(typer_context)
+    columns = ("id", "label", "user", "groups", "scopes", "revoked_at")
+    print_rows(context, run_with_client(context, work), columns, empty="No keys yet.")
+
+
+@keys_app.command("revoke")
+def revoke_key(typer_context: typer.Context, key_id: str) -> None:
+    """Revoke a key; it is refused within a second."""
+    context = context_of(typer_context)
+
+    async def work(client: Client) -> Any:
+        return await client.delete(f"/v1/keys/{quoted(key_id)}")
+
+    revoked = run_with_client(context, work)
+    if context.as_json:
+        print_json(revoked)
+    else:
+        typer.echo(f"Revoked {revoked['deleted']}.")

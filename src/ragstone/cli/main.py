@@ -1,0 +1,95 @@
+"""`ragstone`: the entry point. Imports stay light, so that help comes at once."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ragstone.cli import ask, documents, evaluate, keys, setup
+from ragstone.cli.context import Context
+from ragstone.domain.errors import RagstoneError
+
+app = typer.Typer(
+    name="ragstone",
+    help="Answers from your own documents, with citations.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Home = Annotated[
+    Path | None,
+    typer.Option("--home", envvar="RAGSTONE_HOME", help="Data folder.", show_default="./.ragstone"),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from ragstone import __version__
+
+        typer.echo(f"ragstone {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    context: typer.Context,
+    home: Home = None,
+    as_json: Json = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")
+    ] = False,
+) -> None:
+    context.obj = Context(home=home, as_json=as_json)
+
+
+app.command()(setup.init)
+app.command()(documents.ingest)
+app.command()(ask.ask)
+app.command()(ask.search)
+app.command()(setup.serve)
+app.command()(setup.demo)
+app.command("eval")(evaluate.evaluate)
+app.command()(documents.jobs)
+app.add_typer(documents.collections_app, name="collections")
+app.add_typer(documents.documents_app, name="documents")
+app.add_typer(keys.keys_app, name="keys")
+
+
+def main() -> None:
+    """Run the command line; errors become one sentence on standard error and exit status 1."""
+    try:
+        app(hoisted(sys.argv[1:]))
+    except RagstoneError as error:
+        _print_error(error)
+        sys.exit(1)
+    except BrokenPipeError:
+        sys.stderr.close()  # the reader of our output has gone, as in `ragstone ... | head`
+        sys.exit(141)
+
+
+def hoisted(arguments: list[str]) -> list[str]:
+    """`--json` and `--home` work after the command too: they are moved to the front."""
+    front: list[str] = []
+    rest: list[str] = []
+    remaining = iter(arguments)
+    for argument in remaining:
+        if argument == "--":
+            rest += [argument, *remaining]
+        elif argument == "--home":
+            front += [argument, *[value for value in [next(remaining, None)] if value is not None]]
+        elif argument == "--json" or argument.startswith("--home="):
+            front.append(argument)
+        else:
+            rest.append(argument)
+    return front + rest
+
+
+def _print_error(error: RagstoneError) -> None:
+    typer.secho(f"Error: {error.message}", fg="red", err=True)
+    if error.remedy:
+        typer.echo(f"  {error.remedy}", err=True)
+    typer.secho(f"  [{error.code}]", dim=True, err=True)

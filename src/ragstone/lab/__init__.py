@@ -1,0 +1,1 @@
+"""The laboratory: what measures the server. Nothing of the server imports it."""

@@ -1,0 +1,17 @@
+"""How late the event loop wakes: the first sign that something blocks it."""
+
+import asyncio
+import time
+from typing import Final
+
+from ragstone.observe.metrics import Metrics
+
+_INTERVAL_SECONDS: Final = 0.5
+
+
+async def watch_loop_lag(metrics: Metrics) -> None:
+    """Runs until cancelled."""
+    while True:
+        due = time.perf_counter() + _INTERVAL_SECONDS
+        await asyncio.sleep(_INTERVAL_SECONDS)
+        metrics.event_loop_lag.observe(max(0.0, time.perf_counter() - due))
