@@ -166,8 +166,10 @@ class Reranker(Protocol):
 class Parser(Protocol):
     """Bytes to documents, outside of this process."""
 
-    def parse(self, source: DocumentSource) -> AsyncIterator[ParsedDocument | DocumentError]:
+    def parse(self, source: DocumentSource) -> AsyncGenerator[ParsedDocument | DocumentError, None]:
         """Every document of the source, or why one of them could not be read.
+
+        Closing the generator (`aclosing`) ends the reading.
 
         Raises `Unreadable` when the source as a whole cannot be read.
         """

@@ -220,7 +220,7 @@ async def test_version_numbers_follow_one_another(records: Records) -> None:
 
 
 async def test_a_deleted_document_leaves_a_tombstone_until_it_is_forgotten(
-    records: Records,
+    records: Records, clock: VirtualClock
 ) -> None:
     await records.ensure_collection("acme", "default", MINILM)
     document, other = a_document("1", chunks=2), a_document("2", chunks=3)
@@ -232,7 +232,9 @@ async def test_a_deleted_document_leaves_a_tombstone_until_it_is_forgotten(
     assert after is not None
     assert after.generation == put.generation + 1
     assert (after.document_count, after.chunk_count) == (1, 3)
-    tombstone = Tombstone(tenant="acme", collection="default", document_id=document.id)
+    tombstone = Tombstone(
+        tenant="acme", collection="default", document_id=document.id, deleted_at=clock.time()
+    )
     assert await records.tombstones() == [tombstone]
     await records.forget_tombstone(tombstone)
     assert await records.tombstones() == []

@@ -138,7 +138,10 @@ def tombstones_everywhere(connection: Connection) -> list[Tombstone]:
     )
     return [
         Tombstone(
-            tenant=row["tenant"], collection=row["collection"], document_id=row["document_id"]
+            tenant=row["tenant"],
+            collection=row["collection"],
+            document_id=row["document_id"],
+            deleted_at=row["created_at"],
         )
         for row in rows.mappings()
     ]

@@ -38,7 +38,7 @@ class MemoryRecords:
         """Also of deleted collections, which go on counting when they are made again."""
         self._next_versions: dict[Name, int] = {}
         self._documents: dict[Name, tuple[Document, str]] = {}
-        self._tombstones: dict[Tombstone, None] = {}
+        self._tombstones: dict[tuple[str, str, str], Tombstone] = {}
         self._jobs: dict[str, Job] = {}
         self._sources: dict[str, DocumentSource] = {}
         self._keys: dict[str, ApiKey] = {}
@@ -121,7 +121,7 @@ class MemoryRecords:
             return unchanged
         for document, text in [(_stored(document), text) for document, text in documents]:
             self._documents[tenant, document.id] = (document, storable_text(text))
-            self._tombstones.pop(_tombstone(document), None)
+            self._tombstones.pop((tenant, document.collection, document.id), None)
         return self._changed(unchanged)
 
     async def delete_document(self, tenant: str, document_id: str) -> Document | None:
@@ -134,10 +134,10 @@ class MemoryRecords:
         return document
 
     async def tombstones(self) -> list[Tombstone]:
-        return list(self._tombstones)
+        return list(self._tombstones.values())
 
     async def forget_tombstone(self, tombstone: Tombstone) -> None:
-        self._tombstones.pop(tombstone, None)
+        self._tombstones.pop((tombstone.tenant, tombstone.collection, tombstone.document_id), None)
 
     async def create_job(self, job: Job, source: DocumentSource) -> None:
         if job.id in self._jobs:
@@ -243,7 +243,12 @@ class MemoryRecords:
         return after
 
     def _bury(self, document: Document) -> None:
-        self._tombstones[_tombstone(document)] = None
+        self._tombstones[document.tenant, document.collection, document.id] = Tombstone(
+            tenant=document.tenant,
+            collection=document.collection,
+            document_id=document.id,
+            deleted_at=self._clock.time(),
+        )
 
     async def _end_jobs(self, tenant: str, collection: str) -> None:
         reason = collection_deleted(collection)
@@ -260,12 +265,6 @@ class MemoryRecords:
                 errors=[*job.errors, reason],
                 attempts=job.attempts,
             )
-
-
-def _tombstone(document: Document) -> Tombstone:
-    return Tombstone(
-        tenant=document.tenant, collection=document.collection, document_id=document.id
-    )
 
 
 def _stored(document: Document) -> Document:
