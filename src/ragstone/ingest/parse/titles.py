@@ -28,7 +28,8 @@ def title_from_name(name: str) -> str:
 
 def title_from_text(text: str) -> str:
     """The first line, cut between words to some 80 characters."""
-    line = one_line(clean(text).strip().partition("\n")[0])
+    start = clean(text[: 10 * _FROM_TEXT]).strip()
+    line = one_line(start.partition("\n")[0])
     if len(line) <= _FROM_TEXT:
         return line
     return line[:_FROM_TEXT].rpartition(" ")[0] or line[:_FROM_TEXT]

@@ -15,9 +15,11 @@ _SLACK = 0.9
 
 def unwrap(text: str) -> str:
     """`text` with each wrapping line break made a space."""
+    if "\n" not in text:
+        return text
     lines = [line.strip() for line in text.split("\n")]
     width = max(map(len, lines))
-    if len(lines) == 1 or not _NARROWEST <= width <= _WIDEST:
+    if not _NARROWEST <= width <= _WIDEST:
         return "\n".join(lines)
     parts = [lines[0]]
     for line, following in itertools.pairwise(lines):
