@@ -1,0 +1,147 @@
+/** The conversation: questions, answers, and the box to ask in. */
+
+import { createAnswerView } from "./answer-view.js";
+import { createComposer } from "./composer.js";
+import { button, element } from "./dom.js";
+import { isAbort } from "./errors.js";
+import { examplesFor } from "./examples.js";
+import { icon } from "./icons.js";
+import { announce } from "./notices.js";
+import { counted } from "./words.js";
+
+/**
+ * @typedef {import("./answer-view.js").AnswerView} AnswerView
+ * @typedef {import("./types.js").Turn} Turn
+ *
+ * @typedef {object} Exchange
+ * @property {string} question
+ * @property {string} collection
+ * @property {AnswerView} view
+ */
+
+/** Enough for any "and what about ..."; the server understands follow-ups, it does not archive. */
+const TURNS_SENT = 12;
+
+/**
+ * @param {object} parts
+ * @param {HTMLElement} parts.root
+ * @param {import("./api.js").Api} parts.api
+ * @param {import("./collections.js").Collections} parts.collections
+ * @param {import("./sources.js").OpenSource} parts.openSource
+ */
+export function startAskView({ root, api, collections, openSource }) {
+  /** @type {Exchange[]} */
+  let exchanges = [];
+  /** @type {AbortController|null} */
+  let running = null;
+
+  const heading = element("h1", { id: "ask-heading", class: "visually-hidden" }, "Ask");
+  const log = element("div", { class: "conversation" });
+  const empty = element("div", { class: "empty" });
+  const composer = createComposer({ send: ask, stop: () => running?.abort() });
+  const startOver = button({ class: "quiet-button new-conversation", hidden: true }, clear, icon("plus"), "New conversation");
+  root.append(heading, empty, log, startOver, composer.node);
+
+  /** @param {string} collection */
+  function conversation(collection) {
+    /** @type {Turn[]} */
+    const turns = [];
+    for (const exchange of exchanges) {
+      const answer = exchange.view.answer();
+      if (answer === null || exchange.collection !== collection) continue;
+      turns.push({ role: "user", content: exchange.question });
+      turns.push({ role: "assistant", content: answer.answer });
+    }
+    return turns.slice(-TURNS_SENT);
+  }
+
+  /** @param {string} question */
+  function ask(question) {
+    const collection = collections.current();
+    if (collection === null || running !== null) return;
+    /** @type {Exchange} */
+    const exchange = {
+      question,
+      collection,
+      view: createAnswerView({ question, collection, openSource, retry: () => askAgain(exchange) }),
+    };
+    const turns = conversation(collection);
+    exchanges.push(exchange);
+    log.append(exchange.view.node);
+    showEmpty();
+    exchange.view.node.scrollIntoView({ block: "start" });
+    void run(exchange, turns);
+  }
+
+  /** @param {Exchange} exchange */
+  function askAgain(exchange) {
+    if (running !== null) return;
+    exchanges = exchanges.filter((other) => other !== exchange);
+    exchange.view.node.remove();
+    composer.focus();
+    ask(exchange.question);
+  }
+
+  /**
+   * @param {Exchange} exchange
+   * @param {Turn[]} turns
+   */
+  async function run({ question, collection, view }, turns) {
+    const controller = new AbortController();
+    running = controller;
+    composer.setStreaming(true);
+    try {
+      const request = { question, collection, ...(turns.length > 0 ? { conversation: turns } : {}) };
+      for await (const event of api.answers(request, controller.signal)) view.show(event);
+    } catch (error) {
+      if (isAbort(error)) view.stop();
+      else view.fail(error);
+    } finally {
+      running = null;
+      composer.setStreaming(false);
+    }
+  }
+
+  function clear() {
+    running?.abort();
+    exchanges = [];
+    log.replaceChildren();
+    showEmpty();
+    composer.focus();
+    announce("New conversation.");
+  }
+
+  function showEmpty() {
+    const none = collections.current() === null;
+    composer.node.hidden = none;
+    empty.hidden = exchanges.length > 0;
+    startOver.hidden = exchanges.length === 0;
+    if (!empty.hidden) empty.replaceChildren(...(none ? nothingToAsk() : invitation()));
+  }
+
+  function invitation() {
+    const chosen = collections.all().find((each) => each.name === collections.current());
+    const size = chosen ? `${counted(chosen.document_count, "document")} in ${chosen.name}` : "";
+    const chips = examplesFor(collections.current()).map((question) =>
+      element("li", {}, button({ class: "example" }, () => ask(question), question)),
+    );
+    return [
+      element("p", { class: "empty-title" }, "Ask your documents"),
+      element("p", { class: "empty-text" }, `Answers come from ${size || "your documents"}, with the passages they rest on.`),
+      ...(chips.length > 0 ? [element("ul", { class: "examples", "aria-label": "Example questions" }, ...chips)] : []),
+    ];
+  }
+
+  collections.onChange(showEmpty);
+  return { focus: composer.focus };
+}
+
+/** What to do when there is no collection yet. */
+function nothingToAsk() {
+  return [
+    element("p", { class: "empty-title" }, "There are no documents yet"),
+    element("p", { class: "empty-text" }, "Point Ragstone at a folder in a terminal:"),
+    element("pre", { class: "command", tabindex: 0 }, element("code", {}, "ragstone ingest ./docs")),
+    element("p", { class: "empty-text" }, "or ", element("a", { href: "#/documents" }, "upload documents here"), "."),
+  ];
+}
