@@ -1,0 +1,164 @@
+"""Who is read when: jobs in lanes, a lane for each collection.
+
+Within a lane, documents leave in the order in which their jobs were submitted, so that the later
+submission of a document wins, before and after a crash. Jobs behind the first of a lane are read
+ahead into bounded buffers. Between lanes the turns go round, so that nobody's bulk load makes
+another's single document wait.
+"""
+
+import asyncio
+from collections import Counter, deque
+from collections.abc import Iterator
+from typing import Final
+
+from ragstone.domain.document import DocumentSource, ParsedDocument
+from ragstone.domain.errors import RagstoneError
+from ragstone.domain.job import Job
+
+MAX_ACTIVE: Final = 8
+"""Jobs being read at once: bounds the sources held in memory."""
+READ_AHEAD: Final = 4
+"""Jobs of one lane being read at once."""
+AHEAD_BYTES: Final = 1_000_000
+"""A larger source is read only once its job is the first of its lane."""
+SUSPECT_ATTEMPTS: Final = 2
+"""A job that was running in this many crashes runs alone, so that the next one tells."""
+_BUFFERED_CHARS: Final = 4_000_000
+
+Lane = tuple[str, str]
+"""Tenant and collection."""
+
+
+class Ticket:
+    """A job on its way through; used in one event loop only."""
+
+    def __init__(self, job: Job, order: int) -> None:
+        self.job_id = job.id
+        self.lane: Lane = (job.tenant, job.collection)
+        self.order = order
+        """Rises with every submission."""
+        self.submitted_at = job.created_at
+        self.source_name = job.source_name
+        self.source: DocumentSource | None = None
+        self.suspect = job.attempts >= SUSPECT_ATTEMPTS
+        self.buffer: deque[ParsedDocument] = deque()
+        self.active = False
+        self.read_to_end = False
+        self.passed = False
+        """Every document has been taken out of the buffer."""
+        self.ended = False
+        self.published_chunks = 0
+        self.outstanding = 0
+        """Documents taken from the buffer and neither published nor given up."""
+        self.failure: RagstoneError | None = None
+        self.unreadable = False
+        """The source as a whole could not be read."""
+        self.first = asyncio.Event()
+        """Set when no earlier job of the lane is left to be read."""
+        self._chars = 0
+        self._room = asyncio.Event()
+        self._room.set()
+
+    async def put(self, document: ParsedDocument) -> None:
+        """Buffer a document, after waiting for room."""
+        await self._room.wait()
+        if self.failure is not None:
+            return
+        self.buffer.append(document)
+        self._chars += len(document.text)
+        if self._chars > _BUFFERED_CHARS:
+            self._room.clear()
+
+    def take(self) -> ParsedDocument:
+        document = self.buffer.popleft()
+        self._chars -= len(document.text)
+        if self._chars <= _BUFFERED_CHARS:
+            self._room.set()
+        self.outstanding += 1
+        return document
+
+    def fail(self, failure: RagstoneError) -> None:
+        """Give up what is buffered; the first failure stays."""
+        self.failure = self.failure or failure
+        self.buffer.clear()
+        self._chars = 0
+        self._room.set()
+
+    @property
+    def drained(self) -> bool:
+        """Nothing more will come out of the buffer."""
+        return self.read_to_end and not self.buffer
+
+
+class Lanes:
+    """The tickets of all unfinished jobs."""
+
+    def __init__(self) -> None:
+        self._lanes: dict[Lane, deque[Ticket]] = {}
+        self._active: set[Ticket] = set()
+
+    def add(self, ticket: Ticket) -> None:
+        lane = self._lanes.setdefault(ticket.lane, deque())
+        lane.append(ticket)
+        lane[0].first.set()
+
+    def next_to_read(self) -> Ticket | None:
+        """Mark and return the next job to read: of the tenant with the fewest, the oldest."""
+        if len(self._active) >= MAX_ACTIVE or any(ticket.suspect for ticket in self._active):
+            return None
+        candidates = list(self._waiting())
+        if suspects := [ticket for ticket in candidates if ticket.suspect]:
+            candidates = [] if self._active else suspects
+        if not candidates:
+            return None
+        busy = Counter(ticket.lane[0] for ticket in self._active)
+        chosen = min(candidates, key=lambda ticket: (busy[ticket.lane[0]], ticket.order))
+        chosen.active = True
+        self._active.add(chosen)
+        return chosen
+
+    def _waiting(self) -> Iterator[Ticket]:
+        for lane in self._lanes.values():
+            for position, ticket in enumerate(lane):
+                if position >= READ_AHEAD:
+                    break
+                if not ticket.active:
+                    yield ticket
+                    break
+
+    def take(self) -> tuple[Ticket, ParsedDocument] | None:
+        """The next document: of the lane whose turn it is, from its first job."""
+        for key in list(self._lanes):
+            lane = self._lanes[key]
+            if lane and lane[0].buffer:
+                self._lanes[key] = self._lanes.pop(key)
+                return lane[0], lane[0].take()
+        return None
+
+    def advance(self) -> list[Ticket]:
+        """Remove and return the jobs that nothing more will come from."""
+        passed: list[Ticket] = []
+        for key in list(self._lanes):
+            lane = self._lanes[key]
+            while lane and lane[0].drained:
+                ticket = lane.popleft()
+                ticket.passed = True
+                passed.append(ticket)
+            if lane:
+                lane[0].first.set()
+            else:
+                del self._lanes[key]
+        return passed
+
+    def finished(self, ticket: Ticket) -> None:
+        """The job has ended; another may be read."""
+        self._active.discard(ticket)
+
+    def unfinished(self) -> list[Ticket]:
+        """Every job not ended: those being read or published, and those in line."""
+        waiting = [ticket for lane in self._lanes.values() for ticket in lane]
+        return [*self._active, *(ticket for ticket in waiting if not ticket.active)]
+
+    def idle(self, lane: Lane) -> bool:
+        """No job of the lane is unfinished."""
+        return lane not in self._lanes and all(ticket.lane != lane for ticket in self._active)

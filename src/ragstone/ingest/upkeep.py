@@ -1,0 +1,170 @@
+"""What ingestion owes to the index besides new documents: deletions and optimisation."""
+
+import asyncio
+import functools
+import logging
+from collections import Counter, defaultdict
+from collections.abc import Callable, Coroutine, Iterable
+from typing import Final
+
+import msgspec
+
+from ragstone.domain.document import Document
+from ragstone.domain.errors import DependencyError, RagstoneError
+from ragstone.ingest.intake import Lane, Ticket
+from ragstone.ingest.publish import Publisher
+from ragstone.ingest.retry import Retry
+from ragstone.ports import Index, Records, Tombstone
+
+_FOREVER: Final = float("inf")
+_RETRY_SECONDS: Final = 10.0
+_log = logging.getLogger(__name__)
+
+
+class UpkeepSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """When a collection is brought into its fastest form."""
+
+    optimize_chunks: int = 1_000
+    """After as many new chunks, once no job of the collection is left."""
+    optimize_delay: float = 2.0
+    """Seconds without a job before that."""
+
+
+class Upkeep:
+    """Deletes documents for good, and optimises collections that have come to rest.
+
+    `unfinished` gives the tickets of all jobs that have not ended.
+    """
+
+    def __init__(
+        self,
+        *,
+        records: Records,
+        index: Index,
+        publisher: Publisher,
+        retry: Retry,
+        settings: UpkeepSettings,
+        unfinished: Callable[[], Iterable[Ticket]],
+    ) -> None:
+        self._records = records
+        self._index = index
+        self._publisher = publisher
+        self._retry = retry
+        self._settings = settings
+        self._unfinished = unfinished
+        self._undeleted: set[Tombstone] = set()
+        self._new_chunks: Counter[Lane] = Counter()
+        self._optimizing: set[Lane] = set()
+        self._chores: set[asyncio.Task[None]] = set()
+
+    async def stop(self) -> None:
+        """Leave the rest to the next `take_up`."""
+        chores = list(self._chores)
+        for chore in chores:
+            chore.cancel()
+        await asyncio.gather(*chores, return_exceptions=True)
+        self._optimizing.clear()
+
+    async def delete(self, tenant: str, document_id: str, *, order: int) -> Document | None:
+        """Out of the records and the index; None if it was absent.
+
+        Jobs with an order of at most `order` do not bring it back. When the index cannot be
+        reached it raises, and goes on trying.
+        """
+        found = await self._records.document(tenant, document_id)
+        if found is None:
+            return None
+        lane = (tenant, found.collection)
+        async with self._publisher.lock(lane):
+            deleted = await self._records.delete_document(tenant, document_id)
+            if deleted is None:
+                return None
+            tombstone = Tombstone(
+                tenant=tenant, collection=deleted.collection, document_id=document_id
+            )
+            self._publisher.bury(tombstone, order)
+            try:
+                await self._index.delete(*lane, [document_id])
+            except DependencyError:
+                self._undeleted.add(tombstone)
+                self._spawn(self._delete_later(tombstone))
+                raise
+        await self._forget(lane)
+        return deleted
+
+    async def take_up(self, tombstones: Iterable[Tombstone], tickets: Iterable[Ticket]) -> None:
+        """After a crash: bring every recorded deletion to its end."""
+        by_lane: dict[Lane, list[Tombstone]] = defaultdict(list)
+        for tombstone in tombstones:
+            by_lane[tombstone.tenant, tombstone.collection].append(tombstone)
+        orders: dict[Lane, list[Ticket]] = defaultdict(list)
+        for ticket in tickets:
+            orders[ticket.lane].append(ticket)
+        for lane, graves in by_lane.items():
+            ids = [grave.document_id for grave in graves]
+            alive = await self._records.documents_by_id(lane[0], ids)
+            gone = [id_ for id_ in ids if id_ not in alive]
+            await self._retry.call(
+                functools.partial(self._index.delete, *lane, gone), what="deleting"
+            )
+            for grave in graves:
+                earlier = [t.order for t in orders[lane] if t.submitted_at <= grave.deleted_at]
+                self._publisher.bury(grave, max(earlier, default=0))
+            await self._forget(lane)
+
+    def job_ended(self, ticket: Ticket) -> None:
+        """Tidy up behind a job."""
+        self._new_chunks[ticket.lane] += ticket.published_chunks
+        self._spawn(self._forget(ticket.lane))
+        if (
+            self._new_chunks[ticket.lane] >= self._settings.optimize_chunks
+            and ticket.lane not in self._optimizing
+        ):
+            self._optimizing.add(ticket.lane)
+            self._spawn(self._optimize(ticket.lane))
+
+    async def _forget(self, lane: Lane) -> None:
+        """Drop the tombstones that no unfinished job could undo any more."""
+        if not self._publisher.has_graves(lane):
+            return
+        orders = [ticket.order for ticket in self._unfinished() if ticket.lane == lane]
+        for tombstone in self._publisher.graves_before(lane, min(orders, default=_FOREVER)):
+            if tombstone in self._undeleted:
+                continue  # `_delete_later` forgets it
+            try:
+                await self._records.forget_tombstone(tombstone)
+            except RagstoneError as error:
+                _log.warning("a tombstone stays until the next start: %s", error)
+
+    async def _delete_later(self, tombstone: Tombstone) -> None:
+        lane = (tombstone.tenant, tombstone.collection)
+        while True:
+            await self._retry.sleep(_RETRY_SECONDS)
+            try:
+                async with self._publisher.lock(lane):
+                    if await self._records.document(lane[0], tombstone.document_id) is None:
+                        await self._index.delete(*lane, [tombstone.document_id])
+                break
+            except RagstoneError as error:
+                _log.warning("a deleted document is still in the index: %s", error)
+        self._undeleted.discard(tombstone)
+        if not self._publisher.is_grave(tombstone):
+            self._publisher.bury(tombstone, 0)
+        await self._forget(lane)
+
+    async def _optimize(self, lane: Lane) -> None:
+        try:
+            await self._retry.sleep(self._settings.optimize_delay)
+            if any(ticket.lane == lane for ticket in self._unfinished()):
+                return  # the end of that job brings us here again
+            self._new_chunks.pop(lane, None)
+            await self._index.optimize(*lane)
+        except RagstoneError as error:
+            _log.warning("collection %s is not optimised: %s", lane[1], error)
+        finally:
+            self._optimizing.discard(lane)
+
+    def _spawn(self, chore: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(chore, name="ingest-upkeep")
+        self._chores.add(task)
+        task.add_done_callback(self._chores.discard)
