@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ragstone.sample.catalogue import Category
+from ragstone.sample.catalogue import Category, Material
 
 _LEATHER = ("leather", "suede")
 
@@ -200,6 +200,21 @@ def occasions_for(
         return occasion != "funeral" or sober
 
     return tuple(filter(suits, category.occasions)) or ("everyday",)
+
+
+def seasons_for(category: Category, material: Material) -> tuple[str, ...]:
+    """Seasons of the material, except for what stands or hangs in a room all year."""
+    seasonal = category.department != "home" or category.name in {"throw", "bed linen"}
+    return material.seasons if seasonal or category.group == "outdoor" else ("all year",)
+
+
+def care_for(category: Category, material_name: str, material: Material) -> str:
+    """The care line; rugs and upholstery cannot be washed as clothes of the same material are."""
+    if category.name == "rug":
+        return "Vacuum along the pile, blot spills at once."
+    if category.name in {"sofa", "armchair"} and material_name != "leather":
+        return "Vacuum weekly, blot spills, dry clean loose covers."
+    return material.care
 
 
 def features_for(category: Category, noun: str, material: str) -> tuple[str, ...]:

@@ -86,17 +86,18 @@ def _generate(
     colour = rng.choice(rules.colours_for(category, material))
     pattern = rng.choice(rules.patterns_for(category, material))
     made_of = load_catalogue().materials[material]
-    season = rng.choice(made_of.seasons)
+    season = rng.choice(rules.seasons_for(category, made_of))
     possible = rules.occasions_for(category, season, material, colour, pattern)
     occasions = tuple(rng.sample(possible, min(len(possible), rng.choice((1, 2, 2)))))
     words = _Words(rng, noun, colour, pattern, material, season, occasions)
     fit = rng.choice(category.fits) if category.fits else None
+    care = rules.care_for(category, material, made_of)
     features = rules.features_for(category, noun, material)
     chosen = rng.sample(features, min(len(features), 2))
     return Product(
         id=f"p{number:05d}",
         title=words.title(),
-        text=words.text(category.department, chosen, fit, made_of.care),
+        text=words.text(category.department, chosen, fit, care),
         category=category.name,
         department=category.department,
         group=category.group,
@@ -110,7 +111,7 @@ def _generate(
         price_cents=_price_cents(category, noun, made_of, rng),
         rating=round(rng.triangular(2.9, 5.0, 4.4), 1),
         reviews=int(rng.expovariate(1 / 40)),
-        care=made_of.care,
+        care=care,
         stock=_stock(category, stores, rng),
     )
 
