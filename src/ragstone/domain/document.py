@@ -10,7 +10,7 @@ import msgspec
 from ragstone.domain.principal import EVERYONE, Principal
 
 Scalar = str | int | float | bool
-Metadata = dict[str, Scalar | list[str] | list[int] | list[float]]
+Metadata = dict[str, Scalar | list[Scalar]]
 """Flat, so that every field can be filtered on."""
 
 _CHUNK_NAMESPACE = UUID("6ee8f3a4-3f0d-5f7e-9a55-0f2f6a2f7d10")

@@ -9,11 +9,11 @@ source follow their header unframed, so that neither side copies them to wrap th
 """
 
 from collections.abc import Callable, Iterator
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
-from ragstone.domain.document import Block, DocumentSource, ParsedDocument
+from ragstone.domain.document import Block, DocumentSource, Metadata, ParsedDocument
 from ragstone.domain.errors import (
     DamagedDocument,
     DocumentTooLarge,
@@ -76,13 +76,13 @@ class Accepted(msgspec.Struct, frozen=True, tag=True):
 
 
 class WireDocument(msgspec.Struct, frozen=True, array_like=True):
-    """A `ParsedDocument` by position, with metadata of a type that can be decoded."""
+    """A `ParsedDocument` by position: the names of fields are half of a block otherwise."""
 
     external_id: str
     title: str
     text: str
     blocks: list[tuple[BlockKind, int, int, int, int | None]]
-    metadata: dict[str, Any]
+    metadata: Metadata
 
 
 class BatchItem(msgspec.Struct, frozen=True, array_like=True):

@@ -110,7 +110,7 @@ def remove(connection: Connection, tenant: str, document_id: str, *, now: float)
                 "tenant": tenant,
                 "collection": found.collection,
                 "document_id": document_id,
-                "created_at": now,
+                "deleted_at": now,
             }
         ],
     )
@@ -125,7 +125,7 @@ def remove_all(connection: Connection, tenant: str, collection: str, *, now: flo
     condition = (table.c.tenant == tenant) & (table.c.collection == collection)
     connection.execute(
         insert(tombstones).from_select(
-            ["tenant", "collection", "document_id", "created_at"],
+            ["tenant", "collection", "document_id", "deleted_at"],
             select(table.c.tenant, table.c.collection, table.c.id, literal(now)).where(condition),
         )
     )
@@ -134,20 +134,21 @@ def remove_all(connection: Connection, tenant: str, collection: str, *, now: flo
 
 def tombstones_everywhere(connection: Connection) -> list[Tombstone]:
     rows = connection.execute(
-        select(tombstones).order_by(tombstones.c.created_at, tombstones.c.document_id)
+        select(tombstones).order_by(tombstones.c.deleted_at, tombstones.c.document_id)
     )
     return [
         Tombstone(
             tenant=row["tenant"],
             collection=row["collection"],
             document_id=row["document_id"],
-            deleted_at=row["created_at"],
+            deleted_at=row["deleted_at"],
         )
         for row in rows.mappings()
     ]
 
 
 def forget(connection: Connection, tombstone: Tombstone) -> None:
+    """Whenever the document was deleted."""
     connection.execute(
         delete(tombstones).where(
             tombstones.c.tenant == tombstone.tenant,

@@ -103,8 +103,8 @@ def _of_postgresql(error: DBAPIError) -> RecordsUnavailable:
     state = getattr(error.orig, "sqlstate", None)
     if state is None:  # no answer at all
         return _unavailable(
-            "the database server cannot be reached",
-            "Check that it runs and that records.url names it.",
+            "the database server cannot be reached, or refused the connection",
+            "Check that it runs, and the host, user, password and database in records.url.",
             waits=True,
         )
     for prefix, reason, remedy in _POSTGRESQL:

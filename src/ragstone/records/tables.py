@@ -117,7 +117,7 @@ tombstones = Table(
     Column("tenant", Name, primary_key=True),
     Column("collection", Name, primary_key=True),
     Column("document_id", Name, primary_key=True),
-    Column("created_at", Double, nullable=False),
+    Column("deleted_at", Double, nullable=False),
 )
 
 jobs = Table(

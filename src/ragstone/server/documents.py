@@ -42,7 +42,7 @@ class DocumentsBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     documents: Annotated[list[InlineDocument], msgspec.Meta(min_length=1)]
     collection: str | None = None
-    access: list[str] = [EVERYONE]
+    access: list[str] = msgspec.field(default_factory=lambda: [EVERYONE])
     """Who may read: `*` (everybody of the tenant), `group:NAME`, `user:NAME`."""
 
 

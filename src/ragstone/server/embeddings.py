@@ -17,7 +17,7 @@ MAX_INPUTS: Final = 2048
 class EmbeddingsRequest(msgspec.Struct):
     """OpenAI's request; `dimensions` must be the model's own."""
 
-    input: str | list[str] | list[int] | list[list[int]]
+    input: str | list[str | int | list[int]]
     model: str
     encoding_format: Literal["float", "base64"] | None = None
     dimensions: Annotated[int, msgspec.Meta(ge=1)] | None = None

@@ -18,7 +18,9 @@ _Name = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
 class KeyRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Whom the key speaks for, and what it may do. Its tenant is the caller's."""
 
-    scopes: Annotated[list[Scope], msgspec.Meta(min_length=1)] = ["ask"]
+    scopes: Annotated[list[Scope], msgspec.Meta(min_length=1)] = msgspec.field(
+        default_factory=lambda: ["ask"]
+    )
     user: _Name | None = None
     groups: list[_Name] = []
     label: str = ""

@@ -23,7 +23,7 @@ def flatten(values: Mapping[object, object]) -> Metadata:
 
 def _flat(
     values: Mapping[object, object], prefix: str, depth: int
-) -> Iterator[tuple[str, Scalar | list[str] | list[int] | list[float]]]:
+) -> Iterator[tuple[str, Scalar | list[Scalar]]]:
     for key, value in values.items():
         name = prefix + one_line(str(key))
         if isinstance(value, Mapping) and depth < _DEEPEST:
@@ -35,9 +35,9 @@ def _flat(
             yield name, _scalar(value)
 
 
-def _uniform(items: list[Scalar]) -> list[str] | list[int] | list[float]:
+def _uniform(items: list[Scalar]) -> list[Scalar]:
     if all(isinstance(item, int) and not isinstance(item, bool) for item in items):
-        return [int(item) for item in items]
+        return items
     if all(isinstance(item, int | float) and not isinstance(item, bool) for item in items):
         return [float(item) for item in items]
     return [item if isinstance(item, str) else json.dumps(item) for item in items]

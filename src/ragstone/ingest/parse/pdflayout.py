@@ -9,6 +9,8 @@ from collections.abc import Iterator, Sequence
 from ragstone.ingest.parse.builder import DocumentBuilder
 from ragstone.ingest.parse.normalize import one_line
 from ragstone.ingest.parse.pdflines import WORD_GOES_ON, Line
+from ragstone.ingest.parse.pdfrows import Row, follows_in_table, page_rows
+from ragstone.ingest.parse.tables import add_table
 
 _HEADING_RATIO = 1.15
 _LONGEST_HEADING = 200
@@ -16,10 +18,15 @@ _DEEPEST = 6
 _LARGE_GAP = 1.3
 """Of the usual distance between lines of a paragraph."""
 _SAME_HEIGHT = 0.1
+_HEADING_GAP = 1.6
+"""Of its height: from one line of a heading to the next."""
 _SHORT_LINE = 0.85
 _BULLET = re.compile(r"^\s*(?:[•‣▪●○◦∙·]|[-–*](?=\s))\s*")
 _NUMBERED = re.compile(r"^\s*(?:\d{1,3}|[a-z])[.)]\s")
 _ENDS_SENTENCE = re.compile(r"[.!?:;][\"'”’)\]]*$")
+_PAGE_NUMBER = re.compile(r"^\W*(?:\d{1,4}|[ivxl]{1,6})\W*$")
+_LEADERS = re.compile(r"(?:\.\s?){5}")
+"""The dots that lead to a page number in a table of contents."""
 _LEAST_PAGES = 3
 _REPEATED_ON = 0.6
 
@@ -34,15 +41,20 @@ def add_lines(builder: DocumentBuilder, pages: Sequence[Sequence[Line]]) -> None
     levels = _heading_levels(lines, body)
     for page in pages:
         pitch = _usual_pitch(page, body)
-        for group in _groups(page, pitch, levels):
-            _add_group(builder, group, levels)
+        for group in _groups(page_rows(page), pitch, levels):
+            if len(group) > 1 and len(group[0].cells) > 1:
+                rows = [row.texts() for row in group]
+                number = group[0].line.page
+                add_table(builder, rows, has_header=_names_columns(rows), page=number)
+            else:
+                _add_group(builder, [row.line for row in group], levels)
 
 
 def _add_group(builder: DocumentBuilder, group: Sequence[Line], levels: dict[float, int]) -> None:
     text = _joined(group)
     level = levels.get(_size(group[0]))
     page = group[0].page
-    if level is not None and len(text) <= _LONGEST_HEADING:
+    if level is not None and len(text) <= _LONGEST_HEADING and not _LEADERS.search(text):
         builder.add("heading", text, level=level, page=page)
     elif _BULLET.match(text):
         builder.add("list_item", "- " + _BULLET.sub("", text), page=page)
@@ -50,6 +62,14 @@ def _add_group(builder: DocumentBuilder, group: Sequence[Line], levels: dict[flo
         builder.add("list_item", text, page=page)
     else:
         builder.add("paragraph", text, page=page)
+
+
+def _names_columns(rows: Sequence[Sequence[str]]) -> bool:
+    """Whether the first row is words where a later one has numbers."""
+    digits = re.compile(r"\d")
+    if any(digits.search(cell) for cell in rows[0]):
+        return False
+    return any(digits.search(cell) for row in rows[1:] for cell in row)
 
 
 def _joined(group: Sequence[Line]) -> str:
@@ -95,16 +115,23 @@ def _usual_pitch(page: Sequence[Line], body: float) -> float:
     return statistics.quantiles(distances, n=4)[0] if len(distances) > 1 else body * 1.2
 
 
-def _groups(page: Sequence[Line], pitch: float, levels: dict[float, int]) -> Iterator[list[Line]]:
-    width = max((line.right for line in page), default=0.0)
-    group: list[Line] = []
-    for line in page:
-        if group and _begins_block(group[-1], line, pitch, width, levels):
+def _groups(rows: Sequence[Row], pitch: float, levels: dict[float, int]) -> Iterator[list[Row]]:
+    width = max((row.line.right for row in rows), default=0.0)
+    group: list[Row] = []
+    for row in rows:
+        if group and not _belongs(group[-1], row, pitch, width, levels):
             yield group
             group = []
-        group.append(line)
+        group.append(row)
     if group:
         yield group
+
+
+def _belongs(last: Row, row: Row, pitch: float, width: float, levels: dict[float, int]) -> bool:
+    """Whether `row` goes on with the table or the paragraph that `last` is of."""
+    if len(last.cells) > 1 or len(row.cells) > 1:
+        return follows_in_table(last, row)
+    return not _begins_block(last.line, row.line, pitch, width, levels)
 
 
 def _begins_block(
@@ -116,7 +143,7 @@ def _begins_block(
         return True
     drop = last.top - line.top
     if _size(line) in levels:
-        return drop > 1.6 * line.height or drop < 0
+        return drop > _HEADING_GAP * line.height or drop < 0
     if drop < -line.height:
         # A new column: the paragraph goes on unless it had ended.
         return bool(_ENDS_SENTENCE.search(last.text.rstrip())) or not line.text[:1].islower()
@@ -137,7 +164,11 @@ def _without_running_lines(pages: Sequence[Sequence[Line]]) -> list[list[Line]]:
     running = {key for key, pages_with in seen.items() if pages_with >= len(filled) * _REPEATED_ON}
     kept: list[list[Line]] = []
     for page in pages:
-        dropped = {line for line in _edges(page) if _running_key(line) in running}
+        dropped = {
+            line
+            for line in _edges(page)
+            if _running_key(line) in running or _PAGE_NUMBER.match(line.text)
+        }
         kept.append([line for line in page if line not in dropped])
     return kept
 

@@ -1,6 +1,7 @@
 """The lines of a PDF page, with where they stand and how large they are."""
 
 import ctypes
+import itertools
 import statistics
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -17,16 +18,26 @@ _HYPHENS = frozenset({"\x02", "\ufffe"})
 """How PDFium writes a hyphen at the end of a line."""
 WORD_GOES_ON = "\u00ad"
 """Ends a line whose last word goes on in the next (a soft hyphen)."""
+_Character = tuple[int, str]
+"""PDFium's index of it, and what it is."""
+
+
+class Word(NamedTuple):
+    """A word, and how far it reaches; in points from the page's left edge."""
+
+    text: str
+    left: float
+    right: float
 
 
 class Line(NamedTuple):
     """One line of text; positions in points from the page's lower left corner."""
 
     text: str
+    words: tuple[Word, ...]
     left: float
     right: float
     top: float
-    bottom: float
     height: float
     """Height of its characters: the font's size times its line spacing."""
     page: int
@@ -45,44 +56,41 @@ def page_lines(page: Any, number: int) -> list[Line]:
     text_page = page.get_textpage()
     try:
         sight = _Sight(page, text_page)
-        spans = _line_spans(text_page, text_page.count_chars())
         return [
             line
-            for text, indices in spans
-            if (line := _measured(text_page, text, indices, number, sight)) is not None
+            for characters in _line_spans(text_page, text_page.count_chars())
+            if (line := _measured(text_page, characters, number, sight)) is not None
         ]
     finally:
         text_page.close()
 
 
-def _line_spans(text_page: Any, count: int) -> Iterator[tuple[str, list[int]]]:
-    """Each line's text and the indices of its characters that show."""
-    text: list[str] = []
-    shown: list[int] = []
+def _line_spans(text_page: Any, count: int) -> Iterator[list[_Character]]:
+    """The characters of each line."""
+    line: list[_Character] = []
     for index in range(count):
         code = pdfium_c.FPDFText_GetUnicode(text_page, index)
         character = chr(code) if 0 < code <= 0x10FFFF else ""
-        if character in _HYPHENS and text:
-            text.append(WORD_GOES_ON)
+        if character in _HYPHENS and line:
+            line.append((index, WORD_GOES_ON))
         if character in ("\r", "\n") or character in _HYPHENS:
-            if text:
-                yield "".join(text), shown
-            text, shown = [], []
+            if line:
+                yield line
+            line = []
         elif character:
-            text.append(character)
-            if not character.isspace():
-                shown.append(index)
-    if text:
-        yield "".join(text), shown
+            line.append((index, character))
+    if line:
+        yield line
 
 
 def _measured(
-    text_page: Any, text: str, indices: list[int], number: int, sight: "_Sight"
+    text_page: Any, characters: list[_Character], number: int, sight: "_Sight"
 ) -> Line | None:
-    if not indices:
+    shown = [index for index, text in characters if not text.isspace() and text != WORD_GOES_ON]
+    if not shown:
         return None
     # The ends and a few between: enough for a line's geometry, at a fraction of the calls.
-    sample = [*indices[:: max(1, len(indices) // 8)], indices[-1]]
+    sample = [*shown[:: max(1, len(shown) // 8)], shown[-1]]
     boxes = [box for index in sample if (box := _box(text_page, index)) is not None]
     if not boxes:
         return None
@@ -93,9 +101,28 @@ def _measured(
         max(box.right for box in boxes),
         max(box.top for box in boxes),
     )
-    if height < _SMALLEST or not sight.shows(indices, extent):
+    if height < _SMALLEST or not sight.shows(shown, extent):
         return None
-    return Line(text, extent.left, extent.right, extent.top, extent.bottom, height, number)
+    return Line(
+        text="".join(text for _, text in characters),
+        words=tuple(_words(text_page, characters)),
+        left=extent.left,
+        right=extent.right,
+        top=extent.top,
+        height=height,
+        page=number,
+    )
+
+
+def _words(text_page: Any, characters: list[_Character]) -> Iterator[Word]:
+    """What stands between spaces, as far as PDFium knows where it is."""
+    for is_space, run in itertools.groupby(characters, key=lambda item: item[1].isspace()):
+        word = list(run)
+        if is_space:
+            continue
+        first, last = _box(text_page, word[0][0]), _box(text_page, word[-1][0])
+        if first is not None and last is not None:
+            yield Word("".join(text for _, text in word), first.left, last.right)
 
 
 def _box(text_page: Any, index: int) -> _Box | None:

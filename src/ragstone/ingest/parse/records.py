@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import msgspec
 
-from ragstone.domain.document import ParsedDocument
+from ragstone.domain.document import Metadata, ParsedDocument
 from ragstone.domain.errors import DamagedDocument, EmptyDocument, Unreadable
 from ragstone.domain.job import DocumentError
 from ragstone.ingest.parse.builder import DocumentBuilder
@@ -141,9 +141,7 @@ class _RecordReader:
             return DocumentError(external_id=external_id, code=error.code, message=str(error))
 
 
-def _record_metadata(
-    record: dict[str, object],
-) -> dict[str, str | int | float | bool | list[str] | list[int] | list[float]]:
+def _record_metadata(record: dict[str, object]) -> Metadata:
     """Other fields first, so that `metadata` wins where both name a field."""
     fields: dict[object, object] = {
         key: value for key, value in record.items() if key not in _KNOWN

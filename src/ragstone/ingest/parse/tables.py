@@ -6,15 +6,21 @@ from ragstone.ingest.parse.builder import DocumentBuilder
 from ragstone.ingest.parse.normalize import one_line
 
 
-def add_table(builder: DocumentBuilder, rows: Sequence[Sequence[str]], *, has_header: bool) -> None:
+def add_table(
+    builder: DocumentBuilder,
+    rows: Sequence[Sequence[str]],
+    *,
+    has_header: bool,
+    page: int | None = None,
+) -> None:
     """Append a table; its first row is the header where `has_header`."""
     body = [[one_line(cell) for cell in row] for row in rows]
     columns: list[str] = []
     if has_header and body:
         columns = body.pop(0)
-        builder.add("table_header", " | ".join(cell for cell in columns if cell))
+        builder.add("table_header", " | ".join(cell for cell in columns if cell), page=page)
     for row in body:
-        builder.add("table_row", render_row(columns, row))
+        builder.add("table_row", render_row(columns, row), page=page)
 
 
 def render_row(columns: Sequence[str], cells: Sequence[str]) -> str:

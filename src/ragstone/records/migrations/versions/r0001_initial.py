@@ -83,7 +83,7 @@ def _documents() -> None:
         sa.Column("tenant", NAME, nullable=False),
         sa.Column("collection", NAME, nullable=False),
         sa.Column("document_id", NAME, nullable=False),
-        sa.Column("created_at", sa.Double(), nullable=False),
+        sa.Column("deleted_at", sa.Double(), nullable=False),
         sa.PrimaryKeyConstraint("tenant", "collection", "document_id", name="pk_tombstones"),
     )
 
