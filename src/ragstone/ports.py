@@ -222,7 +222,11 @@ class Records(Protocol):
         ...
 
     async def delete_collection(self, tenant: str, name: str) -> bool:
-        """With its documents and jobs; False if absent."""
+        """With its documents and jobs; False if absent.
+
+        Every document leaves a tombstone. Jobs that have not ended fail with the reason,
+        ended ones are removed. Made again, it goes on counting generations and versions.
+        """
         ...
 
     async def document(self, tenant: str, document_id: str) -> Document | None: ...
@@ -248,7 +252,10 @@ class Records(Protocol):
     ) -> Collection:
         """Insert or replace documents with their texts, in one transaction.
 
-        Raises the collection's generation; returns the collection after it.
+        Raises the collection's generation; returns the collection after it. Tombstones of
+        these documents are removed: put a document once the index has it. Characters that
+        no database holds (NUL, lone surrogates) become U+FFFD, one for one. Raises
+        `UnknownCollection`, `InvalidRequest` (a number in the metadata is not finite).
         """
         ...
 
@@ -291,7 +298,10 @@ class Records(Protocol):
         errors: Sequence[DocumentError],
         attempts: int,
     ) -> None:
-        """A terminal state also drops the kept source."""
+        """A terminal state also drops the kept source; a job that has ended stays as it ended.
+
+        Raises `UnknownJob`.
+        """
         ...
 
     async def create_key(self, key: ApiKey) -> None: ...

@@ -38,7 +38,7 @@ def storable_metadata(metadata: Metadata) -> Metadata:
     kept: Metadata = {}
     for field, value in metadata.items():
         if isinstance(value, list):
-            kept[storable_text(field)] = [_scalar(field, item) for item in value]  # type: ignore[assignment]
+            kept[storable_text(field)] = [_scalar(field, item) for item in value]
         else:
             kept[storable_text(field)] = _scalar(field, value)
     return kept
