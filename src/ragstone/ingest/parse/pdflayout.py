@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from ragstone.ingest.parse.builder import DocumentBuilder
 from ragstone.ingest.parse.normalize import one_line
 from ragstone.ingest.parse.pdflines import WORD_GOES_ON, Line
-from ragstone.ingest.parse.pdfrows import Row, follows_in_table, page_rows
+from ragstone.ingest.parse.pdftables import Table, split_tables
 from ragstone.ingest.parse.tables import add_table
 
 _HEADING_RATIO = 1.15
@@ -41,13 +41,13 @@ def add_lines(builder: DocumentBuilder, pages: Sequence[Sequence[Line]]) -> None
     levels = _heading_levels(lines, body)
     for page in pages:
         pitch = _usual_pitch(page, body)
-        for group in _groups(page_rows(page), pitch, levels):
-            if len(group) > 1 and len(group[0].cells) > 1:
-                rows = [row.texts() for row in group]
-                number = group[0].line.page
-                add_table(builder, rows, has_header=_names_columns(rows), page=number)
-            else:
-                _add_group(builder, [row.line for row in group], levels)
+        for part in split_tables(page):
+            if isinstance(part, Table):
+                has_header = _names_columns(part.rows)
+                add_table(builder, part.rows, has_header=has_header, page=part.page)
+                continue
+            for group in _groups(part, pitch, levels):
+                _add_group(builder, group, levels)
 
 
 def _add_group(builder: DocumentBuilder, group: Sequence[Line], levels: dict[float, int]) -> None:
@@ -66,10 +66,10 @@ def _add_group(builder: DocumentBuilder, group: Sequence[Line], levels: dict[flo
 
 def _names_columns(rows: Sequence[Sequence[str]]) -> bool:
     """Whether the first row is words where a later one has numbers."""
-    digits = re.compile(r"\d")
-    if any(digits.search(cell) for cell in rows[0]):
+    number = re.compile(r"\W*\d")
+    if any(number.match(cell) for cell in rows[0]):
         return False
-    return any(digits.search(cell) for row in rows[1:] for cell in row)
+    return any(number.match(cell) for row in rows[1:] for cell in row)
 
 
 def _joined(group: Sequence[Line]) -> str:
@@ -115,23 +115,16 @@ def _usual_pitch(page: Sequence[Line], body: float) -> float:
     return statistics.quantiles(distances, n=4)[0] if len(distances) > 1 else body * 1.2
 
 
-def _groups(rows: Sequence[Row], pitch: float, levels: dict[float, int]) -> Iterator[list[Row]]:
-    width = max((row.line.right for row in rows), default=0.0)
-    group: list[Row] = []
-    for row in rows:
-        if group and not _belongs(group[-1], row, pitch, width, levels):
+def _groups(lines: Sequence[Line], pitch: float, levels: dict[float, int]) -> Iterator[list[Line]]:
+    width = max((line.right for line in lines), default=0.0)
+    group: list[Line] = []
+    for line in lines:
+        if group and _begins_block(group[-1], line, pitch, width, levels):
             yield group
             group = []
-        group.append(row)
+        group.append(line)
     if group:
         yield group
-
-
-def _belongs(last: Row, row: Row, pitch: float, width: float, levels: dict[float, int]) -> bool:
-    """Whether `row` goes on with the table or the paragraph that `last` is of."""
-    if len(last.cells) > 1 or len(row.cells) > 1:
-        return follows_in_table(last, row)
-    return not _begins_block(last.line, row.line, pitch, width, levels)
 
 
 def _begins_block(
