@@ -1,0 +1,21 @@
+"""Passages for the tests of the stages."""
+
+from ragstone.domain.passage import Passage, Scores
+
+
+def passage(text: str, *, number: int = 1, document: str = "doc_a", start: int = 0) -> Passage:
+    """A passage that begins at `start` of its document."""
+    return Passage(
+        chunk_id=f"{document}-{number}",
+        document_id=document,
+        external_id=f"{document}.md",
+        version=1,
+        ordinal=number,
+        title="Returns",
+        text=text,
+        start=start,
+        end=start + len(text),
+        heading_path=("Sale items",),
+        page=None,
+        scores=Scores(fused=1.0 / number),
+    )
