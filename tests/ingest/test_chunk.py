@@ -54,7 +54,7 @@ def documents(draw: st.DrawFn) -> ParsedDocument:
         start = len(text)
         text += piece
         if kind != "gap":
-            blocks.append(Block(kind=kind, start=start, end=len(text), level=level))
+            blocks.append(Block(kind=kind, start=start, end=len(text), level=level))  # type: ignore[arg-type]
         text += draw(st.sampled_from(["", "\n", "\n\n"]))
     return ParsedDocument(external_id="d", title="T", text=text, blocks=blocks)
 
@@ -67,7 +67,7 @@ def test_chunks_are_exact_ordered_bounded_and_cover_all_text(
     chunks = cut(parsed, target, overlap)
     counter = TokenCounter(count_words)
     assert [piece.ordinal for piece in chunks] == list(range(len(chunks)))
-    covered = set()
+    covered: set[int] = set()
     reached = 0
     last_start = -1
     for piece in chunks:

@@ -7,23 +7,26 @@ another's single document wait.
 """
 
 import asyncio
+import itertools
 from collections import Counter, deque
 from collections.abc import Iterator
 from typing import Final
 
-from ragstone.domain.document import DocumentSource, ParsedDocument
+from ragstone.domain.document import Metadata, ParsedDocument
 from ragstone.domain.errors import RagstoneError
 from ragstone.domain.job import Job
 
-MAX_ACTIVE: Final = 8
+MAX_READING: Final = 8
 """Jobs being read at once: bounds the sources held in memory."""
-READ_AHEAD: Final = 4
-"""Jobs of one lane being read at once."""
+READ_AHEAD: Final = 64
+"""Jobs of one lane being read or waiting to be taken; small files fill a batch together."""
 AHEAD_BYTES: Final = 1_000_000
 """A larger source is read only once its job is the first of its lane."""
 SUSPECT_ATTEMPTS: Final = 2
 """A job that was running in this many crashes runs alone, so that the next one tells."""
 _BUFFERED_CHARS: Final = 4_000_000
+"""Held back by one job before its reading waits, and by all before only the first of a lane
+are begun."""
 
 Lane = tuple[str, str]
 """Tenant and collection."""
@@ -39,7 +42,9 @@ class Ticket:
         """Rises with every submission."""
         self.submitted_at = job.created_at
         self.source_name = job.source_name
-        self.source: DocumentSource | None = None
+        self.access: list[str] = []
+        self.metadata: Metadata = {}
+        """Of the source, for each of its documents."""
         self.suspect = job.attempts >= SUSPECT_ATTEMPTS
         self.buffer: deque[ParsedDocument] = deque()
         self.active = False
@@ -55,7 +60,7 @@ class Ticket:
         """The source as a whole could not be read."""
         self.first = asyncio.Event()
         """Set when no earlier job of the lane is left to be read."""
-        self._chars = 0
+        self.buffered_chars = 0
         self._room = asyncio.Event()
         self._room.set()
 
@@ -65,14 +70,14 @@ class Ticket:
         if self.failure is not None:
             return
         self.buffer.append(document)
-        self._chars += len(document.text)
-        if self._chars > _BUFFERED_CHARS:
+        self.buffered_chars += len(document.text)
+        if self.buffered_chars > _BUFFERED_CHARS:
             self._room.clear()
 
     def take(self) -> ParsedDocument:
         document = self.buffer.popleft()
-        self._chars -= len(document.text)
-        if self._chars <= _BUFFERED_CHARS:
+        self.buffered_chars -= len(document.text)
+        if self.buffered_chars <= _BUFFERED_CHARS:
             self._room.set()
         self.outstanding += 1
         return document
@@ -81,7 +86,7 @@ class Ticket:
         """Give up what is buffered; the first failure stays."""
         self.failure = self.failure or failure
         self.buffer.clear()
-        self._chars = 0
+        self.buffered_chars = 0
         self._room.set()
 
     @property
@@ -104,24 +109,25 @@ class Lanes:
 
     def next_to_read(self) -> Ticket | None:
         """Mark and return the next job to read: of the tenant with the fewest, the oldest."""
-        if len(self._active) >= MAX_ACTIVE or any(ticket.suspect for ticket in self._active):
+        reading = [ticket for ticket in self._active if not ticket.read_to_end]
+        if len(reading) >= MAX_READING or any(ticket.suspect for ticket in self._active):
             return None
         candidates = list(self._waiting())
         if suspects := [ticket for ticket in candidates if ticket.suspect]:
             candidates = [] if self._active else suspects
         if not candidates:
             return None
-        busy = Counter(ticket.lane[0] for ticket in self._active)
+        busy = Counter(ticket.lane[0] for ticket in reading)
         chosen = min(candidates, key=lambda ticket: (busy[ticket.lane[0]], ticket.order))
         chosen.active = True
         self._active.add(chosen)
         return chosen
 
     def _waiting(self) -> Iterator[Ticket]:
+        """Of each lane the next job, if it may begin."""
+        full = sum(ticket.buffered_chars for ticket in self._active) > _BUFFERED_CHARS
         for lane in self._lanes.values():
-            for position, ticket in enumerate(lane):
-                if position >= READ_AHEAD:
-                    break
+            for ticket in itertools.islice(lane, 1 if full else READ_AHEAD):
                 if not ticket.active:
                     yield ticket
                     break

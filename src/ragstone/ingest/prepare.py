@@ -3,8 +3,6 @@
 import asyncio
 
 from ragstone.domain.document import Document, ParsedDocument, content_hash, document_id
-from ragstone.domain.errors import InternalError
-from ragstone.domain.principal import access_token
 from ragstone.ingest.chunk import Chunker
 from ragstone.ingest.context import embedding_text, lexical_text, table_headers
 from ragstone.ingest.intake import Ticket
@@ -18,18 +16,15 @@ _INLINE_CHARS = 10_000
 def identified(ticket: Ticket, parsed: ParsedDocument) -> Prepared:
     """The document with its id and hash, not yet cut. Raises `InvalidRequest`."""
     require_document(parsed)
-    if ticket.source is None:
-        raise InternalError("A document arrived before its source.")
     tenant, collection = ticket.lane
-    metadata = {**parsed.metadata, **ticket.source.metadata}
-    access = sorted({access_token(tenant, entry) for entry in ticket.source.access})
+    metadata = {**parsed.metadata, **ticket.metadata}
     return Prepared(
         ticket=ticket,
         document_id=document_id(tenant, collection, parsed.external_id),
         parsed=parsed,
         metadata=metadata,
-        access=access,
-        content_hash=content_hash(parsed.title, parsed.text, metadata, access),
+        access=ticket.access,
+        content_hash=content_hash(parsed.title, parsed.text, metadata, ticket.access),
         chunks=[],
         embedding_texts=[],
         lexical_texts=[],

@@ -5,8 +5,10 @@ import logging
 from collections.abc import Callable
 from contextlib import aclosing
 
+from ragstone.domain.document import DocumentSource
 from ragstone.domain.errors import InternalError, RagstoneError, UnknownCollection, Unreadable
 from ragstone.domain.job import DocumentError
+from ragstone.domain.principal import access_token
 from ragstone.ingest.intake import AHEAD_BYTES, Lanes, Ticket
 from ragstone.ingest.jobs import JobBoard
 from ragstone.ingest.publish import IngestObserver
@@ -40,10 +42,11 @@ class Reader:
         self._lanes = lanes
         self._arrived = arrived
         self._tasks: dict[Ticket, asyncio.Task[None]] = {}
+        self._stopped = False
 
     def start(self) -> None:
         """Begin to read every job whose turn it is."""
-        while (ticket := self._lanes.next_to_read()) is not None:
+        while not self._stopped and (ticket := self._lanes.next_to_read()) is not None:
             name = f"ingest-read-{ticket.job_id}"
             self._tasks[ticket] = asyncio.create_task(self._read(ticket), name=name)
 
@@ -54,7 +57,8 @@ class Reader:
             task.cancel()
 
     async def stop(self) -> None:
-        """Leave everything that is being read as it is."""
+        """Leave everything that is being read as it is, for good."""
+        self._stopped = True
         tasks = list(self._tasks.values())
         for task in tasks:
             task.cancel()
@@ -62,8 +66,8 @@ class Reader:
 
     async def _read(self, ticket: Ticket) -> None:
         try:
-            await self._begin(ticket)
-            await self._parse(ticket)
+            source = await self._begin(ticket)
+            await self._parse(ticket, source)
         except asyncio.CancelledError:
             if ticket.failure is None:
                 raise
@@ -79,8 +83,9 @@ class Reader:
             self._tasks.pop(ticket, None)
         ticket.read_to_end = True
         self._arrived()
+        self.start()
 
-    async def _begin(self, ticket: Ticket) -> None:
+    async def _begin(self, ticket: Ticket) -> DocumentSource:
         await self._board.begin(ticket.job_id)
         source = await self._retry.call(
             lambda: self._records.job_source(ticket.job_id), what="fetching a source"
@@ -88,9 +93,11 @@ class Reader:
         if source is None:
             raise InternalError("The source of this job is no longer kept.")
         await self._require_embedder(ticket)
-        ticket.source = source
+        ticket.access = sorted({access_token(ticket.lane[0], entry) for entry in source.access})
+        ticket.metadata = source.metadata
         if len(source.content) > AHEAD_BYTES:
             await ticket.first.wait()
+        return source
 
     async def _require_embedder(self, ticket: Ticket) -> None:
         """The settings may have changed while the job waited for a restart."""
@@ -102,9 +109,8 @@ class Reader:
         if collection.embedder != self._embedder.identity:
             await self._records.ensure_collection(*ticket.lane, self._embedder.identity)
 
-    async def _parse(self, ticket: Ticket) -> None:
-        assert ticket.source is not None
-        async with aclosing(self._parser.parse(ticket.source)) as items:
+    async def _parse(self, ticket: Ticket, source: DocumentSource) -> None:
+        async with aclosing(self._parser.parse(source)) as items:
             async for item in items:
                 self._board.count(ticket.job_id, total=1)
                 if isinstance(item, DocumentError):

@@ -77,6 +77,7 @@ class Runner:
         self._batch_chunks = batch_chunks
         self._ended = ended
         self.lanes = Lanes()
+        self._running = False
         self._wake = asyncio.Event()
         self._reader = Reader(
             records=records,
@@ -91,6 +92,8 @@ class Runner:
         self._cut: deque[tuple[Prepared, int]] = deque()
         self._in_work: Counter[str] = Counter()
         """Documents past the comparison with the records and not yet published."""
+        self._at_rest: set[Ticket] = set()
+        """Jobs with no document on its way, perhaps at their end."""
         self._slots = asyncio.Semaphore(_IN_FLIGHT)
         self._batches: asyncio.Queue[_Batch] = asyncio.Queue(maxsize=_IN_FLIGHT)
         self._embedding: set[asyncio.Task[list[list[float]]]] = set()
@@ -99,10 +102,12 @@ class Runner:
     def add(self, ticket: Ticket) -> None:
         """Line up a job."""
         self.lanes.add(ticket)
-        self._wake.set()
+        if self._running:
+            self._reader.start()
 
     async def run(self) -> None:
         """Until cancelled; a publication under way then is brought to its end."""
+        self._running = True
         stages = [
             asyncio.create_task(self._feed(), name="ingest-feed"),
             asyncio.create_task(self._finish(), name="ingest-finish"),
@@ -110,6 +115,7 @@ class Runner:
         try:
             await asyncio.gather(*stages)
         finally:
+            self._running = False
             async with self._publishing:
                 tasks = [*stages, *self._embedding]
                 for task in tasks:
@@ -130,7 +136,7 @@ class Runner:
         while True:
             self._wake.clear()
             self._reader.start()
-            await self._settle(self.lanes.advance())
+            await self._settle()
             more = await self._cut_more()
             if len(self._cut) >= self._batch_chunks or (self._cut and not more):
                 return
@@ -143,7 +149,7 @@ class Runner:
         while len(taken) < _LOOKED_UP and (found := self.lanes.take()) is not None:
             taken.append(found)
             if not found[0].buffer:
-                await self._settle(self.lanes.advance())
+                await self._settle()
         if not taken:
             return False
         for item in await self._changed(self._identified(taken)):
@@ -170,8 +176,7 @@ class Runner:
                 _log.exception("a document of %s cannot be prepared", ticket.job_id)
                 refusal = InternalError("The document could not be prepared.")
             self._reader.report(ticket, parsed.external_id, refusal)
-            ticket.outstanding -= 1
-            self._wake.set()
+            self._count_down(ticket)
         return items
 
     async def _changed(self, items: Sequence[Prepared]) -> list[Prepared]:
@@ -228,7 +233,7 @@ class Runner:
             for ticket in {item.ticket for item, _ in batch.chunks}:
                 if not ticket.ended:
                     await self._board.save_progress(ticket.job_id)
-            await self._settle({item.ticket for item, _ in batch.chunks})
+            await self._settle()
 
     async def _embedded(self, batch: _Batch) -> list[Prepared]:
         """Hand the vectors out; the documents that are complete now."""
@@ -329,16 +334,23 @@ class Runner:
         if item.released:
             return
         item.released = True
-        item.ticket.outstanding -= 1
         if item.in_work:
             self._in_work[item.document_id] -= 1
             if not self._in_work[item.document_id]:
                 del self._in_work[item.document_id]
-        self._wake.set()
+        self._count_down(item.ticket)
 
-    async def _settle(self, tickets: Iterable[Ticket]) -> None:
+    def _count_down(self, ticket: Ticket) -> None:
+        ticket.outstanding -= 1
+        if not ticket.outstanding:
+            self._at_rest.add(ticket)
+            self._wake.set()
+
+    async def _settle(self) -> None:
         """End the jobs that have nothing left to do."""
-        for ticket in tickets:
+        self._at_rest.update(self.lanes.advance())
+        while self._at_rest:
+            ticket = self._at_rest.pop()
             if ticket.ended or not ticket.passed or ticket.outstanding:
                 continue
             ticket.ended = True
