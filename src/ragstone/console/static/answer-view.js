@@ -112,7 +112,9 @@ export function createAnswerView({ question, collection, openSource, retry }) {
     /** @param {unknown} error */
     fail(error) {
       breakOff("This answer is incomplete.");
-      foot.append(errorBox(error, retry));
+      const box = errorBox(error, retry);
+      foot.append(box);
+      box.scrollIntoView({ block: "nearest" });
     },
 
     stop() {
