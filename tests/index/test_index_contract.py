@@ -234,28 +234,28 @@ async def _catalogue(index: Index) -> None:
 @pytest.mark.parametrize(
     ("condition", "expected"),
     [
-        (Filter(field="colour", any_of=["red"]), {"dress"}),
-        (Filter(field="colour", any_of=["red", "green"]), {"dress", "sock"}),
-        (Filter(field="colour", any_of=[]), set()),
-        (Filter(field="colour", none_of=["red"]), {"coat", "sock", "gift card"}),
-        (Filter(field="colour", any_of=["blue"], none_of=["red"]), {"coat"}),
-        (Filter(field="price", gte=40), {"dress", "coat"}),
-        (Filter(field="price", gte=40.5), {"coat"}),
-        (Filter(field="price", lte=40), {"dress"}),
-        (Filter(field="price", any_of=[120.5, 7]), {"coat"}),
-        (Filter(field="sizes", gte=40), {"sock"}),
-        (Filter(field="sizes", gte=37, lte=41), set()),
-        (Filter(field="sale", any_of=[True]), {"dress"}),
-        (Filter(field="sale", none_of=[True]), {"coat", "sock", "gift card"}),
-        (Filter(field="odd. name[0] \"'", any_of=["x"]), {"gift card"}),
+        (Filter(field="colour", any_of=["red"]), "dress"),
+        (Filter(field="colour", any_of=["red", "green"]), "dress, sock"),
+        (Filter(field="colour", any_of=[]), ""),
+        (Filter(field="colour", none_of=["red"]), "coat, gift card, sock"),
+        (Filter(field="colour", any_of=["blue"], none_of=["red"]), "coat"),
+        (Filter(field="price", gte=40), "coat, dress"),
+        (Filter(field="price", gte=40.5), "coat"),
+        (Filter(field="price", lte=40), "dress"),
+        (Filter(field="price", any_of=[120.5, 7]), "coat"),
+        (Filter(field="sizes", gte=40), "sock"),
+        (Filter(field="sizes", gte=37, lte=41), ""),
+        (Filter(field="sale", any_of=[True]), "dress"),
+        (Filter(field="sale", none_of=[True]), "coat, gift card, sock"),
+        (Filter(field="odd. name[0] \"'", any_of=["x"]), "gift card"),
     ],
-    ids=repr,
+    ids=str,
 )
-async def test_filters(index: Index, condition: Filter, expected: set[str]) -> None:
+async def test_filters(index: Index, condition: Filter, expected: str) -> None:
     await _catalogue(index)
     for mode in ("hybrid", "dense", "lexical"):
         result = await search(index, "stone", mode=mode, filters=[condition])  # type: ignore[arg-type]
-        assert {p.document_id for p in result.passages} == expected
+        assert ", ".join(sorted(p.document_id for p in result.passages)) == expected
 
 
 async def test_filters_are_combined(index: Index) -> None:

@@ -26,7 +26,7 @@ from ragstone.index.edge_shard import EdgeShard
 from ragstone.index.filters import Kind
 
 _DOCUMENTS_PER_STEP: Final = 16
-_NICENESS: Final = 10
+_NICENESS: Final = 5
 
 
 async def compact(shard: EdgeShard) -> None:

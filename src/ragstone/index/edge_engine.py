@@ -101,17 +101,20 @@ class EdgeEngine:
     def unindexed(self) -> int:
         """Points that a search scans one by one."""
         info = self._shard.info()
-        return max(0, int(info.points_count) - int(info.indexed_vectors_count) // 2)
+        # The engine counts both legs of a point, and word vectors are always indexed.
+        return max(0, 2 * int(info.points_count) - int(info.indexed_vectors_count))
 
     # Writing
 
-    def write(self, rows: Sequence[Row], *, hide: Sequence[UUID] = ()) -> None:
+    def write(self, rows: Sequence[Row], *, hide: Sequence[tuple[UUID, str]] = ()) -> None:
         """Insert or overwrite rows, and make the points of `hide` visible to nobody.
+
+        `hide` is as `ids` gives it: a hidden point is still known by its document.
 
         One record of the write-ahead log, so a crash leaves all of it or nothing.
         """
         points = [_point(row) for row in rows]
-        points += [qe.Point(id_, {}, {_ACCESS: []}) for id_ in hide]
+        points += [qe.Point(id_, {}, {_ACCESS: [], _DOCUMENT: name}) for id_, name in hide]
         self._update(qe.UpdateOperation.upsert_points(points))
 
     def set_access(self, ids: Sequence[UUID], access: Sequence[str]) -> None:

@@ -116,7 +116,7 @@ class EdgeShard:
                 existing = self.engine.ids([document.document_id for document in group])
                 small = len(rows) <= MAX_POINTS_PER_CALL
                 if small and len(existing) <= 4 * MAX_POINTS_PER_CALL:
-                    self._replace_at_once(group, rows, [id_ for id_, _ in existing])
+                    self._replace_at_once(group, rows, existing)
                 else:
                     await self._replace_in_steps(group, rows, existing)
             await asyncio.sleep(0)
@@ -157,17 +157,20 @@ class EdgeShard:
             self.touched.update(document_ids)
 
     def _replace_at_once(
-        self, group: Sequence[DocumentChunks], rows: list[Row], existing: list[UUID]
+        self,
+        group: Sequence[DocumentChunks],
+        rows: list[Row],
+        existing: list[tuple[UUID, str]],
     ) -> None:
         # One log record shows the new chunks and hides the old, so that a crash leaves either
         # state; what it hid and did not delete is deleted with the next version.
         self._touch([document.document_id for document in group])
         kept = {row.id for row in rows}
-        old = [id_ for id_ in existing if id_ not in kept]
+        old = [(id_, name) for id_, name in existing if id_ not in kept]
         if rows or old:
             self.engine.write(rows, hide=old)
         if old:
-            self.engine.delete(old)
+            self.engine.delete([id_ for id_, _ in old])
 
     async def _replace_in_steps(
         self,
