@@ -6,7 +6,7 @@ All methods raise `RagstoneError`s only. Absolute deadlines are in the seconds o
 `Clock.monotonic`.
 """
 
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Literal, Protocol
 
