@@ -6,7 +6,8 @@ Everything here lives on the session's event loop: start-up of a browser is the 
 import os
 import shutil
 from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Final
 
 import pytest
@@ -42,14 +43,17 @@ def _filled(stand_in: StandIn) -> StandIn:
     return stand_in
 
 
-def _site(name: str) -> AbstractAsyncContextManager[Site]:
-    return {"stand_in": _stand_in_site}[name]()
-
-
-@pytest_asyncio.fixture(loop_scope="session", params=["stand_in"])
-async def site(request: pytest.FixtureRequest) -> AsyncIterator[Site]:
+@pytest_asyncio.fixture(loop_scope="session", params=["stand_in", "real"])
+async def site(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Site]:
     """Every server that the page must work with."""
-    async with _site(request.param) as running:
+    if request.param == "stand_in":
+        opening = _stand_in_site()
+    else:
+        # The engines behind it take a second to import, and only this needs them.
+        from tests.console.real_site import real_site
+
+        opening = real_site(tmp_path / "home")
+    async with opening as running:
         yield running
 
 

@@ -315,9 +315,9 @@ async def test_an_empty_server_explains_how_documents_get_in(browser: Browser) -
 async def test_an_example_question_is_asked_by_clicking_it(
     stand_in: StandIn, scripted_page: Page
 ) -> None:
-    await scripted_page.get_by_role("button", name="How long do I have to return").click()
+    await scripted_page.get_by_role("button", name="How many days do I have").click()
     await expect(scripted_page.locator(".kind")).to_be_visible()
-    assert stand_in.asked[0]["question"] == "How long do I have to return something?"
+    assert stand_in.asked[0]["question"] == "How many days do I have to return a sale item?"
 
 
 async def test_a_new_conversation_forgets_the_old_one(

@@ -3,10 +3,10 @@
 /** @type {Record<string, readonly string[]>} */
 const EXAMPLES = {
   help: [
-    "How long do I have to return something?",
-    "What does delivery cost?",
-    "How do I wash a wool jumper?",
-    "Can I return a sale item to a shop?",
+    "How many days do I have to return a sale item?",
+    "What does same-day delivery cost?",
+    "How do I look after oiled oak furniture?",
+    "Can I pay with a gift card in a store?",
   ],
   products: [
     "A summer dress for a garden party that isn't too floral",
