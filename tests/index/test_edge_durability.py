@@ -239,6 +239,34 @@ async def test_a_small_shard_is_not_worth_optimising_and_a_large_one_is(
     assert await found(edge) == {"a@1"}
 
 
+async def test_a_growing_shard_is_optimised_without_being_told(
+    edge: QdrantEdgeIndex, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(edge_shard, "COMPACT_UNASKED", 1)
+    await put(edge, document("a", ["stone"]))
+    first = shard_of(edge).engine
+    await asyncio.wait(edge._compactions.values())
+    assert shard_of(edge).engine is not first
+    assert await found(edge) == {"a@1"}
+
+
+async def test_closing_stops_an_optimisation_and_loses_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(edge_shard, "UNINDEXED_THRESHOLD", 1)
+    index = QdrantEdgeIndex(tmp_path)
+    await put(index, document("a", ["stone"]))
+    optimising = asyncio.create_task(index.optimize(TENANT, COLLECTION))
+    while not index._compactions:
+        await asyncio.sleep(0)
+    await index.close()
+    with pytest.raises(IndexUnavailable, match="stopped"):
+        await optimising
+    index = QdrantEdgeIndex(tmp_path)
+    assert await found(index) == {"a@1"}
+    await index.close()
+
+
 # Files
 
 

@@ -95,6 +95,13 @@ async def test_requests_that_cannot_be_served_are_refused(index: Index) -> None:
         await index.replace("other", COLLECTION, [document("c", ["stone"])])
 
 
+async def test_any_limit_is_served(index: Index) -> None:
+    await put(index, document("a", ["stone"]), document("b", ["stone kerb"]))
+    result = await search(index, "stone", limit=10**12, candidates=10**12)
+    assert len(result.passages) == 2
+    assert len((await search(index, "stone", limit=1, candidates=0)).passages) == 1
+
+
 # Access
 
 

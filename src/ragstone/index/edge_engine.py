@@ -238,10 +238,10 @@ class Condition:
 
 
 def field_value(value: Scalar) -> str | float:
-    """A metadata value as it is stored; flags as words, which the engine indexes reliably."""
+    """A metadata value as the engine compares it: a word for a flag, a float for a number."""
     if isinstance(value, bool):
         return str(value).lower()
-    return value
+    return value if isinstance(value, str) else float(value)
 
 
 def _equals_any(field: str, values: Sequence[Scalar]) -> list[Any]:

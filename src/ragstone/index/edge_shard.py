@@ -143,6 +143,15 @@ class EdgeShard:
             or not self.engine.indexed_fields().issuperset(self.keys_to_index())
         )
 
+    def needs_optimizing(self) -> bool:
+        """Whether searches have become slow enough to optimise without being told.
+
+        Half of what is indexed at least, so that a bulk load rebuilds the graph a few times
+        only.
+        """
+        unindexed = self.engine.unindexed
+        return unindexed >= max(COMPACT_UNASKED, (len(self.engine) - unindexed) // 2)
+
     def keys_to_index(self) -> dict[str, Kind]:
         """Payload keys of the metadata fields that get an index, oldest fields first."""
         keys = [

@@ -1,12 +1,16 @@
 """How a search request becomes legs and one ranking; the same for every index."""
 
 from collections.abc import Callable, Sequence
+from typing import Final
 from uuid import UUID
 
 from ragstone.domain.errors import InvalidRequest
 from ragstone.domain.query import SearchRequest
 from ragstone.index import fusion
 from ragstone.index.lexical import SparseVector, query_vector
+
+MAX_DEPTH: Final = 10_000
+"""Candidates of one leg at most, whatever is asked."""
 
 
 class Legs:
@@ -27,7 +31,7 @@ class Legs:
                 request.mode, "a vector or a text"
             )
             raise InvalidRequest(f"A {request.mode} search needs {missing}.", field="mode")
-        self.depth = max(request.limit, request.candidates)
+        self.depth = min(max(request.limit, request.candidates), MAX_DEPTH)
         self._request = request
 
     def rank(

@@ -21,7 +21,7 @@ from ragstone.domain.query import SearchRequest
 from ragstone.index import lexical, stored
 from ragstone.index.edge_compaction import compact
 from ragstone.index.edge_files import Manifest, ShardFiles, shard_directory, sync, sync_tree
-from ragstone.index.edge_shard import COMPACT_UNASKED, EdgeShard
+from ragstone.index.edge_shard import EdgeShard
 from ragstone.index.legs import Legs
 from ragstone.ports import DocumentChunks
 
@@ -78,7 +78,7 @@ class QdrantEdgeIndex:
             )
             shard = await self._create(manifest)
         await shard.replace(documents)
-        if shard.engine.unindexed >= COMPACT_UNASKED:
+        if shard.needs_optimizing():
             self._start_compaction((tenant, collection), shard)
 
     async def delete(self, tenant: str, collection: str, document_ids: Sequence[str]) -> None:
@@ -92,7 +92,14 @@ class QdrantEdgeIndex:
             await asyncio.wait([running])
         shard = self._shard(tenant, collection)
         if shard is not None and shard.worth_optimizing():
-            await asyncio.shield(self._start_compaction(key, shard))
+            task = self._start_compaction(key, shard)
+            await asyncio.wait([task])  # goes on when only this caller is cancelled
+            if task.cancelled():
+                raise IndexUnavailable(
+                    f"Optimising the collection {collection!r} was stopped.",
+                    remedy="It was closed or dropped meanwhile; nothing was lost.",
+                )
+            task.result()
 
     async def drop(self, tenant: str, collection: str) -> None:
         key = (tenant, collection)
@@ -106,7 +113,8 @@ class QdrantEdgeIndex:
         path.rename(dropped)
         await asyncio.to_thread(sync, [self._root])
         if shard is not None:
-            shard.engine.close()
+            async with shard.write_lock:
+                shard.engine.close()
         await asyncio.to_thread(shutil.rmtree, dropped, ignore_errors=True)
 
     async def close(self) -> None:
