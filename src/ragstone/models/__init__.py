@@ -1,0 +1,1 @@
+"""Embedders, rerankers and language models: a file for each wire format."""
