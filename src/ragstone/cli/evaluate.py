@@ -2,7 +2,7 @@
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
@@ -10,8 +10,12 @@ from ragstone.cli.client import Client
 from ragstone.cli.context import context_of, run_with_client
 from ragstone.cli.documents import print_json
 
+if TYPE_CHECKING:
+    from ragstone.lab.evaluation import Estimate, Evaluation
+
 _DEPTH: Final = 100
-"""Passages asked for: several may belong to one document, and recall@50 needs fifty."""
+"""Passages asked for, the most that a search gives: several may belong to one document, and
+recall@50 needs fifty documents."""
 
 
 def evaluate(
@@ -24,18 +28,21 @@ def evaluate(
     from rich.console import Console
     from rich.progress import Progress
 
-    from ragstone.lab.evaluation import MODES, Evaluation
+    from ragstone.lab.evaluation import MODES
     from ragstone.lab.evaluation import evaluate as run
     from ragstone.lab.judged_set import read_judged_set
 
     context = context_of(typer_context)
     judged = read_judged_set(queries, qrels)
+    degraded: dict[str, int] = {}
 
-    async def work(client: Client) -> Evaluation:
-        async def search(text: str, mode: str) -> list[tuple[str, float]]:
+    async def work(client: Client) -> "Evaluation":
+        async def search(text: str, mode: str) -> list[str]:
             body = {"query": text, "collection": collection, "top_k": _DEPTH, "mode": mode}
             found = await client.post("/v1/search", body)
-            return [(p["external_id"], p["scores"]["fused"]) for p in found["passages"]]
+            for rung in found["degraded"]:
+                degraded[rung] = degraded.get(rung, 0) + 1
+            return [passage["external_id"] for passage in found["passages"]]
 
         console = Console(stderr=True, quiet=context.as_json)
         with Progress(console=console, transient=True) as progress:
@@ -44,12 +51,14 @@ def evaluate(
 
     result = run_with_client(context, work)
     if context.as_json:
-        print_json(asdict(result))
-    else:
-        _print_table(result)
+        print_json({"collection": collection, **asdict(result), "degraded": degraded})
+        return
+    _print_table(result)
+    for rung, count in degraded.items():
+        typer.secho(f"{count} searches were degraded: {rung}.", fg="yellow", err=True)
 
 
-def _print_table(result: Any) -> None:
+def _print_table(result: "Evaluation") -> None:
     from rich.console import Console
     from rich.table import Table
 
@@ -61,7 +70,7 @@ def _print_table(result: Any) -> None:
     for measure, difference in result.hybrid_minus_best_leg.items():
         cells = [_cell(result.estimates[mode][measure]) for mode in modes]
         table.add_row(measure, *cells, _cell(difference, signed=True))
-    Console().print(table)
+    Console().print(table, markup=False)
     left_out = f"; {result.unjudged_queries} left out (nothing relevant is known for them)"
     typer.echo(
         f"\n{result.queries} queries{left_out if result.unjudged_queries else ''}. "
@@ -69,6 +78,6 @@ def _print_table(result: Any) -> None:
     )
 
 
-def _cell(estimate: Any, *, signed: bool = False) -> str:
+def _cell(value: "Estimate", *, signed: bool = False) -> str:
     form = "{:+.3f} [{:+.3f}, {:+.3f}]" if signed else "{:.3f} [{:.3f}, {:.3f}]"
-    return form.format(estimate.mean, estimate.low, estimate.high)
+    return form.format(value.mean, value.low, value.high)
