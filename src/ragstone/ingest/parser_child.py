@@ -65,24 +65,29 @@ class ChildGone(Exception):
 
 
 class ParserChild:
-    """Takes one source at a time: `submit` it, then read its `results`.
+    """Takes one source at a time, once `prepare`d: `submit` it, then read its `results`.
 
-    Whoever is interrupted in either has to `kill` it.
+    Whoever is interrupted in any of these has to `end` it.
     """
 
     def __init__(self, process: asyncio.subprocess.Process, start: Start, seconds: float) -> None:
         self.served = 0
         self._process = process
+        self._start = start
         self._seconds = seconds
         self._patience = seconds
         self._frame_cap = max(
             _LEAST_FRAME_CAP, start.limits.max_document_chars * _FRAME_BYTES_PER_CHAR
         )
+        self._reading = asyncio.Lock()
         self._stderr = asyncio.create_task(_log_stderr(process))
 
     @classmethod
-    async def start(cls, command: list[str], start: Start, seconds: float) -> "ParserChild":
-        """Run `command`; a source may keep it busy for `seconds`. Raises `ChildGone`."""
+    async def spawn(cls, command: list[str], start: Start, seconds: float) -> "ParserChild":
+        """Run `command`; a source may keep it busy for `seconds`. Raises `ChildGone`.
+
+        Every child that this returns has to be ended, also one that never became ready.
+        """
         try:
             process = await asyncio.create_subprocess_exec(
                 *command,
@@ -94,19 +99,18 @@ class ParserChild:
             )
         except OSError as error:
             raise ChildGone(str(error)) from error
-        child = cls(process, start, _STARTUP_SECONDS)
+        return cls(process, start, seconds)
+
+    async def prepare(self) -> None:
+        """Have a new process set its bounds; the time for that is its own. Raises `ChildGone`."""
         try:
-            await child._send(frame(start))
-            if not isinstance(await child._next("its start"), Ready):
-                raise ChildGone("it did not report ready")
-        except (ParserCrashed, ChildGone) as error:
-            await child.end()
-            raise ChildGone(str(error)) from error
-        except BaseException:
-            child.kill()
-            raise
-        child._seconds = seconds
-        return child
+            async with asyncio.timeout(_STARTUP_SECONDS):
+                await self._send(frame(self._start))
+                message = await self._receive()
+        except TimeoutError as error:
+            raise ChildGone("the parser process did not start in time.") from error
+        if not isinstance(message, Ready):
+            raise ChildGone("the parser process ended at once.")
 
     @property
     def alive(self) -> bool:
@@ -122,7 +126,7 @@ class ParserChild:
         if isinstance(message, Refused):
             raise ChildGone(message.message, message.error())
         if not isinstance(message, Accepted):
-            raise ChildGone("the parser process ended before it was given anything")
+            raise ChildGone("the parser process ended before it was given anything.")
 
     async def results(self, name: str) -> AsyncGenerator[ParsedDocument | DocumentError, None]:
         """The documents of the source submitted last, as they come.
@@ -150,8 +154,10 @@ class ParserChild:
         if self._process.stdin is not None:
             self._process.stdin.close()
         if self._process.stdout is not None:
-            # A pipe that is not read to its end would keep its transport open.
-            await self._process.stdout.read()
+            # A pipe that is not read to its end would keep its transport open; whoever waits
+            # for a message now meets that end first.
+            async with self._reading:
+                await self._process.stdout.read()
         await self._stderr
         await self._process.wait()
 
@@ -167,20 +173,22 @@ class ParserChild:
             self._process.stdin.write(data)
             await self._process.stdin.drain()
         except (BrokenPipeError, ConnectionResetError) as error:
-            raise ChildGone("the parser process has ended") from error
+            raise ChildGone("the parser process has ended.") from error
 
     async def _next(self, name: str) -> ToPool | None:
         """The next message; None when the output has ended or makes no sense."""
         return await self._waiting(self._receive(), name)
 
     async def _receive(self) -> ToPool | None:
-        assert self._process.stdout is not None
+        stdout = self._process.stdout
+        assert stdout is not None
         try:
-            size = int.from_bytes(await self._process.stdout.readexactly(LENGTH_BYTES), "big")
-            if size > self._frame_cap:
-                return None
-            message: ToPool = decode_to_pool(await self._process.stdout.readexactly(size))
-            return message
+            async with self._reading:
+                size = int.from_bytes(await stdout.readexactly(LENGTH_BYTES), "big")
+                if size > self._frame_cap:
+                    return None
+                message: ToPool = decode_to_pool(await stdout.readexactly(size))
+                return message
         except (asyncio.IncompleteReadError, msgspec.DecodeError):
             return None
 
@@ -197,6 +205,13 @@ class ParserChild:
             self._patience -= clock() - began
 
     async def _crashed(self, name: str) -> ParserCrashed:
+        assert self._process.stdout is not None
+        if not self._process.stdout.at_eof():
+            _log.warning("parser_output_malformed", source=name, pid=self._process.pid)
+            return ParserCrashed(
+                f"The parser of {name} sent what makes no sense.",
+                remedy="The file is probably damaged: export it again.",
+            )
         try:
             async with asyncio.timeout(_EXIT_SECONDS):
                 status = await self._process.wait()

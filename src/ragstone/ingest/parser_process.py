@@ -56,7 +56,7 @@ class ParserPool:
         self._idle: list[ParserChild] = []
         self._busy: set[ParserChild] = set()
         self._ending: set[asyncio.Task[None]] = set()
-        self._closed = False
+        self._closed = asyncio.Event()
 
     async def parse(
         self, source: DocumentSource
@@ -72,47 +72,53 @@ class ParserPool:
                         yield item
                 reusable = True
             except Unreadable as error:
+                if self._closed.is_set():
+                    raise _stopping(source.name) from None
                 reusable = not isinstance(error, ParserCrashed)
                 raise
             finally:
                 self._release(child, reusable=reusable)
 
     async def close(self) -> None:
-        """End every process; sources that are being read end in `ParserCrashed`."""
-        self._closed = True
+        """End every process; sources that are being read end in `ParserCrashed`.
+
+        Cancel their readers first where that error would be recorded against the source.
+        """
+        self._closed.set()
         for child in [*self._idle, *self._busy]:
             self._end(child)
         self._idle.clear()
         self._busy.clear()
-        await asyncio.gather(*self._ending)
+        # Also those that were starting, and are ended by whoever started them.
+        while self._ending:
+            await asyncio.gather(*self._ending)
 
     async def _submitted(self, source: DocumentSource) -> ParserChild:
         """A process that has accepted `source`."""
-        while True:
-            if self._closed:
-                raise ParserCrashed(
-                    f"{source.name} was not read: the server is stopping.",
-                    remedy="Ingest it again once the server runs.",
-                )
+        while not self._closed.is_set():
             fresh = not self._idle
-            child = await self._started() if fresh else self._idle.pop()
+            child = await self._spawned() if fresh else self._idle.pop()
             self._busy.add(child)
+            accepted = False
             try:
-                await child.submit(source)
-            except ChildGone as error:
-                self._release(child, reusable=False)
                 if fresh:
+                    await child.prepare()
+                await child.submit(source)
+                accepted = not self._closed.is_set()
+            except ChildGone as error:
+                if fresh and not self._closed.is_set():
                     raise error.crash or _cannot_start(str(error)) from error
                 # Killed while it waited, or worn out; a fresh one will tell.
-            except BaseException:
-                self._release(child, reusable=False)
-                raise
-            else:
+            finally:
+                if not accepted:
+                    self._release(child, reusable=False)
+            if accepted:
                 return child
+        raise _stopping(source.name)
 
-    async def _started(self) -> ParserChild:
+    async def _spawned(self) -> ParserChild:
         try:
-            return await ParserChild.start(self._command, self._start, self._timeout)
+            return await ParserChild.spawn(self._command, self._start, self._timeout)
         except ChildGone as error:
             raise _cannot_start(str(error)) from error
 
@@ -171,6 +177,13 @@ class DirectParser:
             except Unreadable as error:
                 return batch, error
         return batch, None
+
+
+def _stopping(name: str) -> ParserCrashed:
+    return ParserCrashed(
+        f"{name} was not read: the server is stopping.",
+        remedy="Ingest it again once the server runs.",
+    )
 
 
 def _cannot_start(reason: str) -> ParserCrashed:

@@ -2,13 +2,16 @@
 
 import codecs
 import copy
+import functools
 import re
 from collections.abc import Iterator
+from configparser import ConfigParser
 
 import lxml.html  # type: ignore[import-untyped]
 import trafilatura
 from lxml import etree
 from lxml.html import HtmlElement
+from trafilatura.settings import use_config
 
 from ragstone.domain.document import ParsedDocument
 from ragstone.domain.errors import DamagedDocument
@@ -26,8 +29,10 @@ _XML_DECLARATION = re.compile(r"\A\s*<\?xml[^>]*\?>")
 _KEPT_META = ("author", "description", "keywords")
 _WIDEST_SPAN = 100
 _LEAST_SHARE = 0.25
-"""trafilatura is believed when it keeps at least this share of what is outside of navigation.
-It is made for articles; on a page of short entries it may keep next to nothing."""
+_LEAST_SHARE_OF_MARKED = 0.75
+"""trafilatura is believed when it keeps at least this share of the text outside of navigation,
+or of what the page itself marks as its main part. It is made for articles: on a page of short
+entries it may keep next to nothing."""
 
 
 def parse(name: str, content: bytes, limits: ParseLimits) -> Iterator[ParsedDocument]:
@@ -37,6 +42,7 @@ def parse(name: str, content: bytes, limits: ParseLimits) -> Iterator[ParsedDocu
     fields = _meta_fields(page)
     drop_unseen(page)
     _spread_spans(page)
+    _mark_code(page)
     builder = _main_content(name, page, limits)
     yield builder.build(name, choose_title(name, title, builder.first_heading), flatten(fields))
 
@@ -57,18 +63,39 @@ def _main_content(name: str, page: HtmlElement, limits: ParseLimits) -> Document
         include_tables=True,
         favor_recall=True,
         with_metadata=False,
+        # Its other algorithms, for pages on which the first finds little, lose all structure.
+        fast=True,
+        config=_extraction_config(),
     )
-    everything = DocumentBuilder(name, limits)
-    Flow(everything).walk(page)
-    everything.empty_remedy = (
+    marked = _marked_as_main(page)
+    whole = DocumentBuilder(name, limits)
+    Flow(whole).walk(page if marked is None else marked)
+    whole.empty_remedy = (
         "If its text appears only once scripts have run, save the page from a browser instead."
     )
     body = getattr(found, "body", None)
     if body is None:
-        return everything
+        return whole
     main = DocumentBuilder(name, limits)
     Flow(main).walk(body)
-    return main if main.length > everything.length * _LEAST_SHARE else everything
+    least = _LEAST_SHARE if marked is None else _LEAST_SHARE_OF_MARKED
+    return main if main.length > whole.length * least else whole
+
+
+def _marked_as_main(page: HtmlElement) -> HtmlElement | None:
+    """The one `<main>` of a page, or else its one `<article>`."""
+    for tag in ("main", "article"):
+        elements = list(page.iter(tag))
+        if len(elements) == 1 and elements[0].text_content().strip():
+            return elements[0]
+    return None
+
+
+@functools.cache
+def _extraction_config() -> ConfigParser:
+    config: ConfigParser = use_config()
+    config.set("DEFAULT", "MIN_EXTRACTED_SIZE", "0")
+    return config
 
 
 def _tree(name: str, text: str) -> HtmlElement:
@@ -110,6 +137,14 @@ def _drop_boilerplate(page: HtmlElement) -> None:
             continue
         if element.tag != "header" or next(element.iter("h1", "h2"), None) is None:
             element.drop_tree()
+
+
+def _mark_code(root: HtmlElement) -> None:
+    """Put `<code>` into each `<pre>`, without which trafilatura takes it for a quotation."""
+    for element in list(root.iter("pre")):
+        if len(element) == 0:
+            code = etree.SubElement(element, "code")
+            code.text, element.text = element.text, None
 
 
 def _spread_spans(root: HtmlElement) -> None:
