@@ -171,6 +171,20 @@ async def test_a_running_job_shows_how_far_it_is(stand_in: StandIn, scripted_pag
     await expect(bar).to_have_count(0)
 
 
+async def test_of_many_jobs_those_that_failed_are_never_hidden(
+    stand_in: StandIn, scripted_page: Page
+) -> None:
+    await scripted_page.get_by_role("link", name="Documents").click()
+    await choose_files(scripted_page, {"bad.md": b"\xff\xfe\x00"})
+    await expect(scripted_page.locator(".job.failed")).to_be_visible()
+    await choose_files(scripted_page, {f"good-{n}.md": b"Good" for n in range(6)})
+    await expect(scripted_page.locator(".job.done")).to_have_count(6)
+    await expect(scripted_page.locator(".job.done:visible")).to_have_count(3)
+    await expect(scripted_page.locator(".job.failed")).to_be_visible()
+    await scripted_page.get_by_role("button", name="Show all 7").click()
+    await expect(scripted_page.locator(".job.done:visible")).to_have_count(6)
+
+
 # What is said about an answer
 
 

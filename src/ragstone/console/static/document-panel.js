@@ -67,7 +67,7 @@ async function load(api, source, content, facts, signal) {
   try {
     const { document: stored, text } = await api.document(source.documentId, signal);
     const size = [counted(stored.character_count, "character"), counted(stored.chunk_count, "chunk")];
-    facts.textContent = [source.externalId, ...size, `version ${stored.version}`].join(" · ");
+    facts.textContent = [source.externalId, ...size].join(" · ");
     show(source, text, content);
   } catch (error) {
     if (isAbort(error)) return;

@@ -9,7 +9,8 @@ import { counted, jobStateInWords } from "./words.js";
  * @typedef {ReturnType<typeof createJobList>} JobList
  */
 
-const SHOWN_AT_FIRST = 6;
+/** Of the jobs that went well; what runs or failed is always shown. */
+const SHOWN_AT_FIRST = 3;
 
 /** @param {Job} job */
 export function isFinished(job) {
@@ -39,8 +40,9 @@ export function createJobList() {
 
   function trim() {
     const all = [...list.children];
-    all.forEach((row, at) => row.toggleAttribute("hidden", at >= limit));
-    more.hidden = all.length <= limit;
+    const over = all.filter((row, at) => at >= limit && row.classList.contains("done"));
+    for (const row of all) row.toggleAttribute("hidden", over.includes(row));
+    more.hidden = over.length === 0;
     more.textContent = `Show all ${all.length}`;
     node.hidden = all.length + uploads.childElementCount === 0;
   }
