@@ -25,7 +25,7 @@ from ragstone.models.embedders.weights import (
     published_weights,
 )
 
-BUILD_VERSION = 1
+BUILD_VERSION = 2
 """Raised by every change of `minilm_graph`, so that an earlier build is not taken for it."""
 
 
