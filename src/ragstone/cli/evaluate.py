@@ -44,8 +44,9 @@ def evaluate(
                 degraded[rung] = degraded.get(rung, 0) + 1
             return [passage["external_id"] for passage in found["passages"]]
 
-        console = Console(stderr=True, quiet=context.as_json)
-        with Progress(console=console, transient=True) as progress:
+        console = Console(stderr=True)
+        shown = console.is_terminal and not context.as_json
+        with Progress(console=console, transient=True, disable=not shown) as progress:
             task = progress.add_task("Searching", total=len(judged.queries) * len(MODES))
             return await run(judged, search, lambda: progress.advance(task))
 
