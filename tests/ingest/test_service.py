@@ -17,8 +17,9 @@ from ragstone.domain.errors import (
     UnknownDocument,
     UnknownJob,
 )
+from ragstone.domain.job import Job
 from ragstone.domain.principal import Principal
-from ragstone.ingest.intake import MAX_READING
+from ragstone.ingest.intake import AHEAD_BYTES, MAX_READING_AHEAD
 from tests.ingest.fakes import OPERATOR, World, other_identity, turns, until
 
 
@@ -181,11 +182,14 @@ class TestRunning:
             assert (await world.ingestion.wait(OPERATOR, job.id)).state == "done"
         assert max(world.embedder.batches) == 8
 
-    async def test_a_bulk_load_does_not_hold_up_another_collection(self, world: World) -> None:
+    @pytest.mark.parametrize("size", [1, AHEAD_BYTES + 1])
+    async def test_a_bulk_load_does_not_hold_up_another_collection(
+        self, world: World, size: int
+    ) -> None:
         gate = world.parser.gates["stuck"] = asyncio.Event()
         stuck = await world.submit("a|zebra", name="stuck")
-        for i in range(MAX_READING * 3):
-            await world.submit(f"b{i}|x", name=f"{i}")
+        for i in range(MAX_READING_AHEAD * 2):
+            await world.submit(f"b{i}|" + "x" * size, name=f"{i}")
         other = await world.ingestion.submit(
             Principal(tenant="other", scopes=frozenset({"ingest"})),
             DocumentSource(name="o", content=b"o|lion", collection="docs"),
@@ -193,8 +197,27 @@ class TestRunning:
         done = await world.ingestion.wait(Principal(tenant="other"), other.id)
         assert done.state == "done"
         assert (await world.ingestion.job(OPERATOR, stuck.id)).state == "running"
-        gate.set()
+        if size == 1:
+            gate.set()
+            await until(lambda: world.ingestion.queue_depth == 0)
+
+    async def test_a_caller_who_leaves_leaves_no_job_that_nobody_runs(
+        self, world: World, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        create_job, recorded = world.records.create_job, asyncio.Event()
+
+        async def slowly(job: Job, source: DocumentSource) -> None:
+            await create_job(job, source)
+            recorded.set()
+            await turns()
+
+        monkeypatch.setattr(world.records, "create_job", slowly)
+        submitting = asyncio.create_task(world.submit("a|zebra"))
+        await recorded.wait()
+        submitting.cancel()
+        await until(lambda: bool(world.parser.read))
         await until(lambda: world.ingestion.queue_depth == 0)
+        assert await world.found("zebra") == ["a"]
 
     async def test_a_long_document_appears_at_once(self, world: World) -> None:
         job = await world.ingest("a|" + long_text("zebra", 200))

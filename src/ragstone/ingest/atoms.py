@@ -6,7 +6,7 @@ document's text; an atom never begins or ends with white space.
 """
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 CUT_HEADING = 0.0
@@ -55,18 +55,20 @@ class TokenCounter:
 
     def count(self, text: str) -> int:
         """Tokens of `text`; at least one for each word."""
+        words = _WORD.findall(text)
         known = self._known
-        total = 0
-        for word in _WORD.findall(text):
-            tokens = known.get(word)
-            total += self._learn(word) if tokens is None else tokens
-        return total
+        try:
+            return sum([known[word] for word in words])
+        except KeyError:
+            self._learn(words)
+            return sum([known[word] for word in words])
 
-    def _learn(self, word: str) -> int:
+    def _learn(self, words: Iterable[str]) -> None:
         if len(self._known) >= _CACHED_WORDS:
             self._known.clear()
-        tokens = self._known[word] = max(1, self._count_tokens(word))
-        return tokens
+        for word in words:
+            if word not in self._known:
+                self._known[word] = max(1, self._count_tokens(word))
 
     def words(self, text: str, start: int, end: int, limit: int) -> Iterator[tuple[int, int, int]]:
         """(start, end, tokens) of each word in `text[start:end]`; none larger than `limit`

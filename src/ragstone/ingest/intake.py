@@ -16,8 +16,10 @@ from ragstone.domain.document import Metadata, ParsedDocument
 from ragstone.domain.errors import RagstoneError
 from ragstone.domain.job import Job
 
-MAX_READING: Final = 8
+MAX_READING: Final = 32
 """Jobs being read at once: bounds the sources held in memory."""
+MAX_READING_AHEAD: Final = 8
+"""With so many being read, only the first jobs of lanes are begun."""
 READ_AHEAD: Final = 64
 """Jobs of one lane being read or waiting to be taken; small files fill a batch together."""
 AHEAD_BYTES: Final = 1_000_000
@@ -112,7 +114,7 @@ class Lanes:
         reading = [ticket for ticket in self._active if not ticket.read_to_end]
         if len(reading) >= MAX_READING or any(ticket.suspect for ticket in self._active):
             return None
-        candidates = list(self._waiting())
+        candidates = list(self._waiting(ahead=len(reading) < MAX_READING_AHEAD))
         if suspects := [ticket for ticket in candidates if ticket.suspect]:
             candidates = [] if self._active else suspects
         if not candidates:
@@ -123,11 +125,12 @@ class Lanes:
         self._active.add(chosen)
         return chosen
 
-    def _waiting(self) -> Iterator[Ticket]:
+    def _waiting(self, *, ahead: bool) -> Iterator[Ticket]:
         """Of each lane the next job, if it may begin."""
         full = sum(ticket.buffered_chars for ticket in self._active) > _BUFFERED_CHARS
+        depth = READ_AHEAD if ahead and not full else 1
         for lane in self._lanes.values():
-            for ticket in itertools.islice(lane, 1 if full else READ_AHEAD):
+            for ticket in itertools.islice(lane, depth):
                 if not ticket.active:
                     yield ticket
                     break

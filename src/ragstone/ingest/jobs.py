@@ -30,9 +30,6 @@ class JobBoard:
         self._writing = asyncio.Lock()
         self._changes: dict[str, asyncio.Event] = {}
 
-    def __len__(self) -> int:
-        return sum(job.state not in TERMINAL_STATES for job in self._jobs.values())
-
     def add(self, job: Job) -> None:
         self._jobs[job.id] = job
 
@@ -50,7 +47,11 @@ class JobBoard:
         """The job now and after every change, up to its end. Raises `UnknownJob`."""
         while True:
             change = self._changes.setdefault(job_id, asyncio.Event())
-            job = await self.find(tenant, job_id)
+            try:
+                job = await self.find(tenant, job_id)
+            except RagstoneError:
+                self._changes.pop(job_id, None)
+                raise
             if job.state in TERMINAL_STATES:
                 self._changes.pop(job_id, None)
             yield job

@@ -184,7 +184,7 @@ class Publisher:
             await self._retry.call(
                 lambda: self._records.put_documents(*lane, rows), what="recording documents"
             )
-        except RagstoneError:
+        except Exception:
             added = [item.document_id for item in items if item.document_id not in existing]
             await self._take_back(lane, added)
             raise

@@ -87,7 +87,7 @@ class Ingestion:
     @property
     def queue_depth(self) -> int:
         """Jobs not yet ended."""
-        return len(self._board)
+        return len(self._tickets)
 
     async def start(self) -> None:
         """Finish what a crash left undone, and begin to run jobs."""
@@ -120,21 +120,23 @@ class Ingestion:
         require_valid(source, max_bytes=self._settings.max_source_bytes)
         if self.queue_depth >= self._settings.max_jobs:
             raise Overloaded(f"{self.queue_depth:,} ingestion jobs are waiting.", retry_after=30.0)
-        await self._records.ensure_collection(
-            principal.tenant, source.collection, self._embedder.identity
-        )
+        # A caller who leaves in the middle must not leave a recorded job that nobody runs.
+        return await asyncio.shield(self._accept(principal.tenant, source))
+
+    async def _accept(self, tenant: str, source: DocumentSource) -> Job:
+        await self._records.ensure_collection(tenant, source.collection, self._embedder.identity)
         self._last_submission = now = max(self._clock.time(), self._last_submission + 1e-6)
         self._orders += 1
+        order = self._orders
         job = Job(
             id=f"job_{int(now * 1e6):014x}{secrets.token_hex(5)}",
-            tenant=principal.tenant,
+            tenant=tenant,
             collection=source.collection,
             source_name=source.name,
             state="queued",
             created_at=now,
             updated_at=now,
         )
-        order = self._orders
         await self._records.create_job(job, source)
         if job.id not in self._tickets:  # else a start in the meantime has taken it up
             self._line_up(job, order)
@@ -166,7 +168,8 @@ class Ingestion:
         found = await self._records.document(principal.tenant, document_id)
         if found is None or not _may_delete(principal, found):
             raise _unknown(document_id)
-        deleted = await self._upkeep.delete(principal.tenant, document_id, order=self._orders)
+        deleting = self._upkeep.delete(principal.tenant, document_id, order=self._orders)
+        deleted = await asyncio.shield(deleting)  # also when the caller leaves
         if deleted is None:
             raise _unknown(document_id)
         self._observer.documents("deleted", 1)

@@ -10,7 +10,7 @@ from typing import Final
 import msgspec
 
 from ragstone.domain.document import Document
-from ragstone.domain.errors import DependencyError, RagstoneError
+from ragstone.domain.errors import RagstoneError
 from ragstone.ingest.intake import Lane, Ticket
 from ragstone.ingest.publish import Publisher
 from ragstone.ingest.retry import Retry
@@ -85,7 +85,7 @@ class Upkeep:
             self._publisher.bury(tombstone, order)
             try:
                 await self._index.delete(*lane, [document_id])
-            except DependencyError:
+            except Exception:
                 self._undeleted.add(tombstone)
                 self._spawn(self._delete_later(tombstone))
                 raise

@@ -1,0 +1,145 @@
+"""The whole ingestion against the bare ONNX session on the same texts, side by side.
+
+    python benchmarks/ingest_pipeline.py ../shared/data/chunking [--rounds 3] [--files 400]
+
+The corpora are cut into files of a few thousand characters, as a folder of documents has them:
+each file is a job of its own, through parser processes, SQLite records, the embedder and the
+embedded index. The bare session tokenises the same texts, sorts them by length, and runs the
+same batches on as many threads with the same priority, and does nothing else. The parser
+processes have been started before, as those of a running server are. The rounds alternate.
+"""
+
+import argparse
+import asyncio
+import statistics
+import tempfile
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from ragstone.domain.clock import SystemClock
+from ragstone.domain.document import DocumentSource
+from ragstone.domain.principal import Principal
+from ragstone.index.qdrant_edge import QdrantEdgeIndex
+from ragstone.ingest.parse.limits import ParseLimits
+from ragstone.ingest.parser_process import ParserPool
+from ragstone.ingest.service import Ingestion, IngestionSettings
+from ragstone.models.embedders.length_batches import padded, plan_batches
+from ragstone.models.embedders.onnx_minilm import (
+    BATCH_TOKENS,
+    MiniLmEmbedder,
+    _yield_to_others,
+)
+from ragstone.records.sql_records import SqlRecords
+
+OPERATOR = Principal(tenant="acme", scopes=frozenset({"ingest"}))
+WARMING = DocumentSource(name="warm.md", content=b"# Warm", collection="warm")
+THREADS = 2
+
+
+class Recording(MiniLmEmbedder):
+    """Keeps the texts that it is given."""
+
+    def __init__(self) -> None:
+        super().__init__(threads=THREADS)
+        self.texts: list[str] = []
+
+    async def embed_documents(self, texts: Sequence[str]) -> list[list[float]]:
+        self.texts.extend(texts)
+        return await super().embed_documents(texts)
+
+
+def read_sources(folder: Path, count: int) -> list[DocumentSource]:
+    """Up to `count` files of whole paragraphs, at least 3,000 characters each."""
+    sources: list[DocumentSource] = []
+    for file in sorted((folder / "corpora").glob("*.md")):
+        part: list[str] = []
+        for paragraph in [*file.read_text(encoding="utf-8").split("\n"), None]:
+            if (paragraph is None and any(part)) or sum(map(len, part)) > 3_000:
+                name = f"{file.stem}/{len(sources):05}.md"
+                content = "\n".join(part).encode()
+                sources.append(DocumentSource(name=name, content=content, collection="bench"))
+                part = []
+            part.append(paragraph or "")
+    step = max(1, len(sources) // count)
+    return sources[::step][:count]
+
+
+async def ingest(embedder: MiniLmEmbedder, sources: Sequence[DocumentSource]) -> tuple[float, int]:
+    """Seconds from the first submission to the end of the last job, and the chunks."""
+    with tempfile.TemporaryDirectory() as home:
+        records = SqlRecords.open(f"sqlite:///{home}/records.sqlite", SystemClock())
+        index = QdrantEdgeIndex(Path(home) / "index")
+        parser = ParserPool(
+            workers=2, timeout_seconds=60, memory_bytes=2_000_000_000, limits=ParseLimits()
+        )
+        ingestion = Ingestion(
+            records=records,
+            index=index,
+            embedder=embedder,
+            parser=parser,
+            clock=SystemClock(),
+            settings=IngestionSettings(),
+        )
+        await ingestion.start()
+        warming = await ingestion.submit(OPERATOR, WARMING)
+        await ingestion.wait(OPERATOR, warming.id)
+        began = time.perf_counter()
+        jobs = [await ingestion.submit(OPERATOR, source) for source in sources]
+        ended = [await ingestion.wait(OPERATOR, job.id) for job in jobs]
+        seconds = time.perf_counter() - began
+        failed = [job.errors for job in ended if job.state != "done"]
+        assert not failed, failed
+        await ingestion.stop()
+        await parser.close()
+        await index.close()
+        await records.close()
+        return seconds, sum(job.counts.chunks for job in ended)
+
+
+def bare(embedder: MiniLmEmbedder, texts: Sequence[str]) -> float:
+    """Seconds for nothing but tokens, batches and the session."""
+    began = time.perf_counter()
+    tokens = embedder._tokenise(texts)
+    batches = plan_batches([len(ids) for ids in tokens], max_tokens=BATCH_TOKENS)
+    with ThreadPoolExecutor(THREADS, initializer=_yield_to_others) as threads:
+        runs = threads.map(
+            lambda batch: embedder._session.run(None, padded([tokens[i] for i in batch])), batches
+        )
+        assert sum(len(vectors) for (vectors,) in runs) == len(texts)
+    return time.perf_counter() - began
+
+
+async def run(folder: Path, rounds: int, files: int) -> None:
+    embedder = await asyncio.to_thread(Recording)
+    await embedder.warm()
+    sources = read_sources(folder, files)
+    _, chunks = await ingest(embedder, sources)
+    texts = embedder.texts[1:]  # without the warming one
+    print(f"{len(sources)} files, {chunks} chunks, {sum(map(len, texts)):,} characters")
+    shares = []
+    for _ in range(rounds):
+        alone = await asyncio.to_thread(bare, embedder, texts)
+        whole, _ = await ingest(embedder, sources)
+        shares.append(alone / whole)
+        print(
+            f"bare session {len(texts) / alone:.0f} chunks/s, whole ingestion "
+            f"{chunks / whole:.0f} chunks/s: {alone / whole:.1%}",
+            flush=True,
+        )
+    print(f"median {statistics.median(shares):.1%}")
+    await embedder.close()
+
+
+def main() -> None:
+    arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    arguments.add_argument("folder", type=Path)
+    arguments.add_argument("--rounds", type=int, default=3)
+    arguments.add_argument("--files", type=int, default=400)
+    given = arguments.parse_args()
+    asyncio.run(run(given.folder, given.rounds, given.files))
+
+
+if __name__ == "__main__":
+    main()
