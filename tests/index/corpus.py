@@ -67,9 +67,12 @@ def asker(*groups: str, tenant: str = TENANT, user: str | None = None) -> Princi
 
 async def put(index: Index, *documents: DocumentChunks) -> None:
     """Publish documents, each in the tenant and collection of its chunks."""
+    shards: dict[tuple[str, str], list[DocumentChunks]] = {}
     for one in documents:
         first = one.chunks[0]
-        await index.replace(first.tenant, first.collection, [one])
+        shards.setdefault((first.tenant, first.collection), []).append(one)
+    for (tenant, collection), members in shards.items():
+        await index.replace(tenant, collection, members)
 
 
 async def search(

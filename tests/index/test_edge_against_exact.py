@@ -36,7 +36,7 @@ operations = st.lists(
         st.sampled_from([{"n": 1}, {"n": [2, 3]}, {"n": 9, "t": "x"}]),
     ),
     min_size=1,
-    max_size=8,
+    max_size=6,
 )
 
 PRINCIPALS = [asker(), asker("staff"), asker("staff", user="ann"), asker(tenant="other")]
@@ -72,7 +72,7 @@ async def _run(script: list[Operation], root: Path) -> None:
 
 @given(operations)
 @settings(
-    max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True
+    max_examples=8, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True
 )
 def test_any_operations_leave_the_same_visible(script: list[Operation]) -> None:
     with tempfile.TemporaryDirectory() as root:

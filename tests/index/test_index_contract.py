@@ -141,9 +141,8 @@ async def test_access_lists_admit_everyone_groups_and_users(index: Index) -> Non
 async def test_rare_terms_of_one_tenant_do_not_change_the_scores_of_another(index: Index) -> None:
     await put(index, document("a", ["quartz vein"]), document("b", ["plain rock"]))
     before = (await search(index, "quartz", mode="lexical")).passages[0].scores
-    for i in range(20):
-        await put(index, document(f"t{i}", ["quartz quartz"], tenant="globex"))
-        await put(index, document(f"c{i}", ["quartz"], collection="other"))
+    await put(index, *(document(f"t{i}", ["quartz"], tenant="globex") for i in range(20)))
+    await put(index, *(document(f"c{i}", ["quartz"], collection="other") for i in range(20)))
     assert (await search(index, "quartz", mode="lexical")).passages[0].scores == before
 
 
