@@ -9,7 +9,7 @@ from typing import Final
 import msgspec
 
 from ragstone.domain.document import Document, DocumentSource
-from ragstone.domain.errors import Overloaded, RagstoneError, UnknownDocument
+from ragstone.domain.errors import Overloaded, RagstoneError, UnknownCollection, UnknownDocument
 from ragstone.domain.job import TERMINAL_STATES, DocumentError, Job
 from ragstone.domain.principal import Principal
 from ragstone.ingest.chunk import Chunker, ChunkSettings
@@ -83,6 +83,11 @@ class Ingestion:
         self._last_submission = 0.0
         self._running: asyncio.Task[None] | None = None
         self._runner = self._new_runner()
+
+    @property
+    def running(self) -> bool:
+        """Between `start` and `stop`."""
+        return self._running is not None
 
     @property
     def queue_depth(self) -> int:
@@ -174,6 +179,19 @@ class Ingestion:
             raise _unknown(document_id)
         self._observer.documents("deleted", 1)
         return deleted
+
+    async def delete_collection(self, principal: Principal, name: str) -> None:
+        """Remove a collection with all of its documents; its unfinished jobs fail.
+
+        Raises `Forbidden`, `UnknownCollection`, `RecordsUnavailable`, `IndexUnavailable`.
+        """
+        require_ingest(principal)
+        lane = (principal.tenant, name)
+        deleting = self._upkeep.delete_collection(lane, order=self._orders)
+        if not await asyncio.shield(deleting):
+            raise UnknownCollection(
+                f"There is no collection {name!r}.", remedy="Look at the list of collections."
+            )
 
     async def _take_up(self) -> None:
         """Every unfinished job from its beginning, and every deletion to its end."""

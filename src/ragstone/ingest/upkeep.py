@@ -92,6 +92,22 @@ class Upkeep:
         await self._forget(lane)
         return deleted
 
+    async def delete_collection(self, lane: Lane, *, order: int) -> bool:
+        """All of its documents, out of the records and the index; False if it was absent.
+
+        Unfinished jobs of it fail. A crash in the middle is made good by `take_up`, since the
+        records leave a tombstone for each document.
+        """
+        async with self._publisher.lock(lane):
+            if not await self._records.delete_collection(*lane):
+                return False
+            for tombstone in await self._records.tombstones():
+                if (tombstone.tenant, tombstone.collection) == lane:
+                    self._publisher.bury(tombstone, order)
+            await self._index.drop(*lane)
+        self._spawn(self._forget(lane))
+        return True
+
     async def take_up(self, tombstones: Iterable[Tombstone], tickets: Iterable[Ticket]) -> None:
         """After a crash: bring every recorded deletion to its end."""
         by_lane: dict[Lane, list[Tombstone]] = defaultdict(list)
