@@ -76,14 +76,14 @@ async def _compare(
     query = padded([wordpiece.ids(QUERY)])
     embedder = MiniLmEmbedder(threads=threads)
 
-    async def queries(count: int = 200) -> None:
-        """`threads` callers, one query after another each."""
+    async def queries(count: int = 200, callers: int = 4 * threads) -> None:
+        """Callers that ask one query after another each."""
 
         async def ask() -> None:
-            for _ in range(count // threads):
+            for _ in range(count // callers):
                 await embedder.embed_query(QUERY)
 
-        await asyncio.gather(*(ask() for _ in range(threads)))
+        await asyncio.gather(*(ask() for _ in range(callers)))
 
     with ThreadPoolExecutor(threads) as pool:
 
@@ -136,17 +136,22 @@ def _bare_session(model: BuiltModel, threads: int) -> onnxruntime.InferenceSessi
 async def _interleaved(
     contenders: dict[str, tuple[int, Callable[[], Awaitable[object]]]], rounds: int
 ) -> dict[str, float]:
-    """The best rate of each in items a second; the others of a round come in between."""
+    """The best rate of each in items a second; the others of a round come in between.
+
+    Time of this process's threads is shown too: it hardly depends on what else runs.
+    """
     best = dict.fromkeys(contenders, 0.0)
+    least = dict.fromkeys(contenders, float("inf"))
     for turn in range(rounds + 1):
         for name, (items, run) in contenders.items():
-            started = time.perf_counter()
+            started, busy = time.perf_counter(), time.process_time()
             await run()
             rate = items / (time.perf_counter() - started)
             if turn:  # the first warms up
                 best[name] = max(best[name], rate)
+                least[name] = min(least[name], (time.process_time() - busy) / items)
     for name, rate in best.items():
-        print(f"{name:40} {rate:8.1f} /s")
+        print(f"{name:40} {rate:8.1f} /s  {least[name] * 1e3:6.2f} ms of CPU each")
     return best
 
 

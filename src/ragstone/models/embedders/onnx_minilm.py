@@ -1,9 +1,6 @@
 """all-MiniLM-L6-v2 in ONNX Runtime, on this machine's processor."""
 
 import asyncio
-import os
-import sys
-import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -27,7 +24,6 @@ BATCH_TOKENS = 512
 than 16 x 128, whose intermediate results fall out of the second-level cache."""
 
 _TOKENISED_AT_ONCE = 32
-_BULK_NICENESS = 10
 
 Input = TypeVar("Input")
 Result = TypeVar("Result")
@@ -39,7 +35,7 @@ class MiniLmEmbedder:
     One session, which runs each call on the calling thread alone; `threads` queries and as
     many batches of documents run at once. That keeps more of two cores busy than two threads
     in one call, whose parts wait for each other. Queries and documents have their own
-    threads, and those of the documents yield to all others where the system lets them.
+    threads, so that a query never waits for a batch to end.
     """
 
     def __init__(
@@ -61,9 +57,7 @@ class MiniLmEmbedder:
         self._session = _session(model.graph)
         self._threads = threads
         self._queries = ThreadPoolExecutor(threads, thread_name_prefix="embed-query")
-        self._bulk = ThreadPoolExecutor(
-            threads, thread_name_prefix="embed-bulk", initializer=_yield_to_others
-        )
+        self._bulk = ThreadPoolExecutor(threads, thread_name_prefix="embed-bulk")
         self._identity = EmbedderIdentity(
             name="all-MiniLM-L6-v2/onnx-int8", dimensions=DIMENSIONS, digest=MODEL_SHA256
         )
@@ -157,9 +151,3 @@ def _session(graph: bytes) -> onnxruntime.InferenceSession:
         return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # ONNX Runtime's errors share no narrower class
         raise ModelFilesMissing(f"The embedding model cannot be loaded: {error}.") from error
-
-
-def _yield_to_others() -> None:
-    """On Linux a thread has a niceness of its own; elsewhere it is the process's: left alone."""
-    if sys.platform == "linux":
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _BULK_NICENESS)
