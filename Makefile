@@ -37,6 +37,7 @@ format: $(VENV)/.dev
 
 docs: $(VENV)/.dev
 	$(BIN)/python tools/write_settings_page.py
+	$(BIN)/python tools/write_openapi.py
 
 lock: $(VENV)/.dev
 	$(PIP) uv

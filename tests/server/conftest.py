@@ -13,6 +13,7 @@ import pytest
 
 from ragstone.assembly import open_system
 from ragstone.domain.job import TERMINAL_STATES
+from ragstone.observe.logging import configure_logging
 from ragstone.server.app import build_app
 from ragstone.server.run import serve
 from ragstone.settings import Settings
@@ -74,6 +75,11 @@ class Running:
             await asyncio.sleep(0.01)
 
 
+@pytest.fixture(autouse=True)
+def _plain_logs() -> None:
+    configure_logging("warning", "text")
+
+
 Start = Callable[..., Awaitable[Running]]
 
 
@@ -91,9 +97,7 @@ async def start(tmp_path: Path) -> AsyncIterator[Start]:
                 "embedder": {"provider": "fake"},
                 **groups,
             }
-            system = await stack.enter_async_context(
-                open_system(Settings.model_validate(values))
-            )
+            system = await stack.enter_async_context(open_system(Settings.model_validate(values)))
             started: asyncio.Future[str] = asyncio.get_running_loop().create_future()
             task = asyncio.create_task(
                 serve(system, build_app(system), "127.0.0.1", 0, started.set_result)

@@ -10,7 +10,7 @@ import aiohttp
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from ragstone.cli.client import Client
+from ragstone.cli.client import Client, ServerError
 from ragstone.domain.errors import InvalidRequest
 from ragstone.domain.job import TERMINAL_STATES
 
@@ -24,13 +24,15 @@ class Outcome:
     """What became of an ingestion, over all of its jobs."""
 
     jobs: list[dict[str, Any]] = field(default_factory=list)
+    refused: list[dict[str, Any]] = field(default_factory=list)
+    """Files that the server did not take."""
 
     def count(self, name: str) -> int:
         return sum(job["counts"][name] for job in self.jobs)
 
     @property
     def errors(self) -> list[dict[str, Any]]:
-        return [error for job in self.jobs for error in job["errors"]]
+        return [*self.refused, *(error for job in self.jobs for error in job["errors"])]
 
     @property
     def succeeded(self) -> bool:
@@ -79,7 +81,7 @@ async def ingest_files(
         task = progress.add_task(label, total=None, chunks=0)
         pending: list[str] = []
         for batch in _batches(files):
-            pending += await _submit(client, batch, collection, access)
+            pending += await _submit(client, batch, collection, access, outcome)
         sent = len(pending)
         for job_id in pending:
             job = await _wait(client, job_id, outcome, progress, task, sent)
@@ -114,7 +116,11 @@ def _batches(files: list[tuple[str, Path]]) -> Iterator[list[tuple[str, Path]]]:
 
 
 async def _submit(
-    client: Client, batch: list[tuple[str, Path]], collection: str | None, access: list[str]
+    client: Client,
+    batch: list[tuple[str, Path]],
+    collection: str | None,
+    access: list[str],
+    outcome: Outcome,
 ) -> list[str]:
     form = aiohttp.FormData(quote_fields=False)
     if collection:
@@ -124,7 +130,15 @@ async def _submit(
     for name, path in batch:
         content = await asyncio.to_thread(path.read_bytes)
         form.add_field("file", content, filename=name, content_type="application/octet-stream")
-    answer = await client.upload("/v1/documents", form)
+    try:
+        answer = await client.upload("/v1/documents", form)
+    except ServerError as error:
+        if len(batch) > 1 or error.code not in ("payload_too_large", "invalid_request"):
+            raise
+        name = batch[0][0]
+        outcome.refused.append({"external_id": name, "code": error.code, "message": str(error)})
+        return []
+    outcome.refused += answer["errors"]
     return [job["id"] for job in answer["jobs"]]
 
 

@@ -4,7 +4,7 @@ from typing import Annotated, Final
 
 import msgspec
 from starlette.datastructures import UploadFile
-from starlette.formparsers import MultiPartException
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -18,7 +18,7 @@ from ragstone.domain.errors import (
     UnknownJob,
     did_you_mean,
 )
-from ragstone.domain.job import Job
+from ragstone.domain.job import DocumentError, Job
 from ragstone.domain.principal import EVERYONE
 from ragstone.server.call import Call, decode, read_body
 
@@ -48,6 +48,13 @@ class DocumentsBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 class JobsResponse(msgspec.Struct, frozen=True):
     jobs: list[Job]
+
+
+class Accepted(msgspec.Struct, frozen=True):
+    """The jobs to watch, and the sources that were refused at once."""
+
+    jobs: list[Job]
+    errors: list[DocumentError]
 
 
 class DocumentsResponse(msgspec.Struct, frozen=True):
@@ -90,9 +97,19 @@ async def post_documents(call: Call) -> Response:
             remedy="Send multipart/form-data with files, or application/json.",
             field="Content-Type",
         )
-    jobs = [await call.system.ingestion.submit(call.principal, source) for source in sources]
-    response = call.json(JobsResponse(jobs), 202)
-    response.headers["Location"] = f"/v1/jobs/{jobs[0].id}"
+    accepted = Accepted([], [])
+    refusal: InvalidRequest | None = None
+    for source in sources:
+        try:
+            accepted.jobs.append(await call.system.ingestion.submit(call.principal, source))
+        except InvalidRequest as error:  # one bad file must not take the others with it
+            refusal = refusal or error
+            reason = DocumentError(external_id=source.name, code=error.code, message=str(error))
+            accepted.errors.append(reason)
+    if refusal is not None and not accepted.jobs:
+        raise refusal
+    response = call.json(accepted, 202)
+    response.headers["Location"] = f"/v1/jobs/{accepted.jobs[0].id}"
     return response
 
 
@@ -132,9 +149,9 @@ async def _uploaded(call: Call) -> list[DocumentSource]:
                 )
                 for upload in uploads
             ]
-    except MultiPartException as error:
+    except HTTPException as error:  # Starlette's word for a malformed form
         raise InvalidRequest(
-            f"The upload cannot be read: {error.message}",
+            f"The upload cannot be read: {error.detail}",
             remedy="Send valid multipart/form-data.",
         ) from None
 

@@ -75,7 +75,7 @@ OPERATIONS: tuple[Operation, ...] = (
         scope="ingest",
         tag="Documents",
         request=documents.DocumentsBody,
-        response=documents.JobsResponse,
+        response=documents.Accepted,
         status=202,
         uploads=True,
     ),

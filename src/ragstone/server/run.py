@@ -53,10 +53,10 @@ async def serve(
         local = f"http://127.0.0.1:{listener.getsockname()[1]}" if _is_any(host) else url
         system.home.publish_server(ServerInfo(pid=os.getpid(), url=local, token=system.local_token))
         announce(url)
-        await running
+        # Shielded: a cancellation of ours is to end it in order, not in the middle.
+        await asyncio.shield(running)
     finally:
-        server.should_exit = True
-        await asyncio.gather(running, return_exceptions=True)
+        await _stop(server, running, listener)
 
 
 @contextlib.asynccontextmanager
@@ -73,8 +73,7 @@ async def serve_on_socket(system: System, app: Starlette, path: str) -> AsyncIte
         system.home.publish_server(info)
         yield info
     finally:
-        server.should_exit = True
-        await asyncio.gather(running, return_exceptions=True)
+        await _stop(server, running, listener)
 
 
 async def check_bind(system: System, host: str) -> None:
@@ -131,6 +130,12 @@ def _server(system: System, app: Starlette, *, with_signals: bool) -> _Server:
         backlog=_BACKLOG,
     )
     return _Server(config, with_signals=with_signals)
+
+
+async def _stop(server: _Server, running: "asyncio.Task[None]", listener: socket.socket) -> None:
+    server.should_exit = True
+    await asyncio.gather(running, return_exceptions=True)
+    listener.close()
 
 
 async def _until_started(server: _Server, running: "asyncio.Task[None]") -> None:
