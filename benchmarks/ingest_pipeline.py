@@ -5,18 +5,20 @@
 The corpora are cut into files of a few thousand characters, as a folder of documents has them:
 each file is a job of its own, through parser processes, SQLite records, the embedder and the
 embedded index. The bare session tokenises the same texts, sorts them by length, and runs the
-same batches on as many threads with the same priority, and does nothing else. The parser
-processes have been started before, as those of a running server are. The rounds alternate.
+same batches on as many threads, and does nothing else. The parser processes have been started
+before, as those of a running server are. The rounds alternate.
 """
 
 import argparse
 import asyncio
+import resource
 import statistics
 import tempfile
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import NamedTuple
 
 from ragstone.domain.clock import SystemClock
 from ragstone.domain.document import DocumentSource
@@ -29,7 +31,6 @@ from ragstone.models.embedders.length_batches import padded, plan_batches
 from ragstone.models.embedders.onnx_minilm import (
     BATCH_TOKENS,
     MiniLmEmbedder,
-    _yield_to_others,
 )
 from ragstone.records.sql_records import SqlRecords
 
@@ -66,8 +67,20 @@ def read_sources(folder: Path, count: int) -> list[DocumentSource]:
     return sources[::step][:count]
 
 
-async def ingest(embedder: MiniLmEmbedder, sources: Sequence[DocumentSource]) -> tuple[float, int]:
-    """Seconds from the first submission to the end of the last job, and the chunks."""
+class Spent(NamedTuple):
+    seconds: float
+    processor: float
+    """Seconds of processor time, those of the parser processes included."""
+    chunks: int
+
+
+def processor_seconds() -> float:
+    children = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return time.process_time() + children.ru_utime + children.ru_stime
+
+
+async def ingest(embedder: MiniLmEmbedder, sources: Sequence[DocumentSource]) -> Spent:
+    """From the first submission to the end of the last job."""
     with tempfile.TemporaryDirectory() as home:
         records = SqlRecords.open(f"sqlite:///{home}/records.sqlite", SystemClock())
         index = QdrantEdgeIndex(Path(home) / "index")
@@ -85,7 +98,7 @@ async def ingest(embedder: MiniLmEmbedder, sources: Sequence[DocumentSource]) ->
         await ingestion.start()
         warming = await ingestion.submit(OPERATOR, WARMING)
         await ingestion.wait(OPERATOR, warming.id)
-        began = time.perf_counter()
+        began, busy = time.perf_counter(), processor_seconds()
         jobs = [await ingestion.submit(OPERATOR, source) for source in sources]
         ended = [await ingestion.wait(OPERATOR, job.id) for job in jobs]
         seconds = time.perf_counter() - began
@@ -95,37 +108,41 @@ async def ingest(embedder: MiniLmEmbedder, sources: Sequence[DocumentSource]) ->
         await parser.close()
         await index.close()
         await records.close()
-        return seconds, sum(job.counts.chunks for job in ended)
+        chunks = sum(job.counts.chunks for job in ended)
+        return Spent(seconds, processor_seconds() - busy, chunks)
 
 
-def bare(embedder: MiniLmEmbedder, texts: Sequence[str]) -> float:
-    """Seconds for nothing but tokens, batches and the session."""
-    began = time.perf_counter()
+def bare(embedder: MiniLmEmbedder, texts: Sequence[str]) -> Spent:
+    """Nothing but tokens, batches and the session."""
+    began, busy = time.perf_counter(), processor_seconds()
     tokens = embedder._tokenise(texts)
     batches = plan_batches([len(ids) for ids in tokens], max_tokens=BATCH_TOKENS)
-    with ThreadPoolExecutor(THREADS, initializer=_yield_to_others) as threads:
+    with ThreadPoolExecutor(THREADS) as threads:
         runs = threads.map(
             lambda batch: embedder._session.run(None, padded([tokens[i] for i in batch])), batches
         )
         assert sum(len(vectors) for (vectors,) in runs) == len(texts)
-    return time.perf_counter() - began
+    return Spent(time.perf_counter() - began, processor_seconds() - busy, len(texts))
 
 
 async def run(folder: Path, rounds: int, files: int) -> None:
     embedder = await asyncio.to_thread(Recording)
     await embedder.warm()
     sources = read_sources(folder, files)
-    _, chunks = await ingest(embedder, sources)
+    await ingest(embedder, sources)
     texts = embedder.texts[1:]  # without the warming one
-    print(f"{len(sources)} files, {chunks} chunks, {sum(map(len, texts)):,} characters")
+    print(f"{len(sources)} files, {len(texts)} chunks, {sum(map(len, texts)):,} characters")
     shares = []
     for _ in range(rounds):
         alone = await asyncio.to_thread(bare, embedder, texts)
-        whole, _ = await ingest(embedder, sources)
-        shares.append(alone / whole)
+        whole = await ingest(embedder, sources)
+        shares.append(alone.seconds / whole.seconds)
         print(
-            f"bare session {len(texts) / alone:.0f} chunks/s, whole ingestion "
-            f"{chunks / whole:.0f} chunks/s: {alone / whole:.1%}",
+            f"bare session {alone.chunks / alone.seconds:.0f} chunks/s, whole ingestion "
+            f"{whole.chunks / whole.seconds:.0f} chunks/s: {shares[-1]:.1%}; processor time "
+            f"{1e3 * alone.processor / alone.chunks:.2f} and "
+            f"{1e3 * whole.processor / whole.chunks:.2f} ms a chunk: "
+            f"{alone.processor / whole.processor:.1%}",
             flush=True,
         )
     print(f"median {statistics.median(shares):.1%}")

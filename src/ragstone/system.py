@@ -3,7 +3,7 @@
 import asyncio
 import secrets
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import structlog
@@ -15,7 +15,7 @@ from ragstone.ingest.service import Ingestion
 from ragstone.observe.metrics import Metrics
 from ragstone.pipeline.generate import EXTRACTIVE
 from ragstone.pipeline.services import Services
-from ragstone.ports import Clock, Records
+from ragstone.ports import Clock, LanguageModel, Records
 from ragstone.settings import Settings
 
 _log = structlog.get_logger("ragstone.system")
@@ -53,6 +53,10 @@ class System:
     @property
     def model_name(self) -> str:
         return self.services.model.name if self.services.model else EXTRACTIVE
+
+    def use_model(self, model: LanguageModel | None) -> None:
+        """From the next question on, `model` writes the answers."""
+        self.services = replace(self.services, model=model)
 
     async def keys_configured(self) -> bool:
         """True from the first key on, also when all were revoked: it never falls open again."""

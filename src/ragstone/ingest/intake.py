@@ -12,7 +12,7 @@ from collections import Counter, deque
 from collections.abc import Iterator
 from typing import Final
 
-from ragstone.domain.document import Metadata, ParsedDocument
+from ragstone.domain.document import DocumentSource, Metadata, ParsedDocument
 from ragstone.domain.errors import RagstoneError
 from ragstone.domain.job import Job
 
@@ -24,6 +24,8 @@ READ_AHEAD: Final = 64
 """Jobs of one lane being read or waiting to be taken; small files fill a batch together."""
 AHEAD_BYTES: Final = 1_000_000
 """A larger source is read only once its job is the first of its lane."""
+_KEPT_BYTES: Final = 64_000_000
+"""Sources kept in memory from their submission on, in all; others are fetched when read."""
 SUSPECT_ATTEMPTS: Final = 2
 """A job that was running in this many crashes runs alone, so that the next one tells."""
 _BUFFERED_CHARS: Final = 4_000_000
@@ -103,11 +105,24 @@ class Lanes:
     def __init__(self) -> None:
         self._lanes: dict[Lane, deque[Ticket]] = {}
         self._active: set[Ticket] = set()
+        self._sources: dict[Ticket, DocumentSource] = {}
+        self._kept_bytes = 0
 
-    def add(self, ticket: Ticket) -> None:
+    def add(self, ticket: Ticket, source: DocumentSource | None = None) -> None:
+        """Line up a job; its source saves a look at the records, where there is room for it."""
+        if source is not None and self._kept_bytes + len(source.content) <= _KEPT_BYTES:
+            self._sources[ticket] = source
+            self._kept_bytes += len(source.content)
         lane = self._lanes.setdefault(ticket.lane, deque())
         lane.append(ticket)
         lane[0].first.set()
+
+    def take_source(self, ticket: Ticket) -> DocumentSource | None:
+        """The source, if it was kept."""
+        source = self._sources.pop(ticket, None)
+        if source is not None:
+            self._kept_bytes -= len(source.content)
+        return source
 
     def next_to_read(self) -> Ticket | None:
         """Mark and return the next job to read: of the tenant with the fewest, the oldest."""

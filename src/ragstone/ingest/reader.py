@@ -87,20 +87,22 @@ class Reader:
 
     async def _begin(self, ticket: Ticket) -> DocumentSource:
         await self._board.begin(ticket.job_id)
-        source = await self._retry.call(
-            lambda: self._records.job_source(ticket.job_id), what="fetching a source"
-        )
+        source = self._lanes.take_source(ticket)
         if source is None:
-            raise InternalError("The source of this job is no longer kept.")
-        await self._require_embedder(ticket)
+            source = await self._fetched(ticket)
         ticket.access = sorted({access_token(ticket.lane[0], entry) for entry in source.access})
         ticket.metadata = source.metadata
         if len(source.content) > AHEAD_BYTES:
             await ticket.first.wait()
         return source
 
-    async def _require_embedder(self, ticket: Ticket) -> None:
-        """The settings may have changed while the job waited for a restart."""
+    async def _fetched(self, ticket: Ticket) -> DocumentSource:
+        """The source from the records; the settings may have changed since it was submitted."""
+        source = await self._retry.call(
+            lambda: self._records.job_source(ticket.job_id), what="fetching a source"
+        )
+        if source is None:
+            raise InternalError("The source of this job is no longer kept.")
         collection = await self._retry.call(
             lambda: self._records.collection(*ticket.lane), what="opening a collection"
         )
@@ -108,6 +110,7 @@ class Reader:
             raise UnknownCollection(f"The collection {ticket.lane[1]!r} has been deleted.")
         if collection.embedder != self._embedder.identity:
             await self._records.ensure_collection(*ticket.lane, self._embedder.identity)
+        return source
 
     async def _parse(self, ticket: Ticket, source: DocumentSource) -> None:
         async with aclosing(self._parser.parse(source)) as items:

@@ -17,7 +17,7 @@ from typing import Final
 
 import msgspec
 
-from ragstone.domain.document import ParsedDocument
+from ragstone.domain.document import DocumentSource, ParsedDocument
 from ragstone.domain.errors import (
     Conflict,
     EmptyDocument,
@@ -99,9 +99,9 @@ class Runner:
         self._embedding: set[asyncio.Task[list[list[float]]]] = set()
         self._publishing = asyncio.Lock()
 
-    def add(self, ticket: Ticket) -> None:
-        """Line up a job."""
-        self.lanes.add(ticket)
+    def add(self, ticket: Ticket, source: DocumentSource | None = None) -> None:
+        """Line up a job, with its source where it is at hand."""
+        self.lanes.add(ticket, source)
         if self._running:
             self._reader.start()
 

@@ -144,7 +144,7 @@ class Ingestion:
         )
         await self._records.create_job(job, source)
         if job.id not in self._tickets:  # else a start in the meantime has taken it up
-            self._line_up(job, order)
+            self._line_up(job, order, source)
         return job
 
     async def job(self, principal: Principal, job_id: str) -> Job:
@@ -213,10 +213,10 @@ class Ingestion:
         for job in crashed:
             await self._board.end(job.id, "failed", _crashed(job))
 
-    def _line_up(self, job: Job, order: int) -> None:
+    def _line_up(self, job: Job, order: int, source: DocumentSource | None = None) -> None:
         ticket = self._tickets[job.id] = Ticket(job, order)
         self._board.add(job)
-        self._runner.add(ticket)
+        self._runner.add(ticket, source)
 
     async def _run(self) -> None:
         while True:

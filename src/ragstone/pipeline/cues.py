@@ -3,6 +3,7 @@
 import math
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from functools import lru_cache
 from typing import Final, Literal
 
 from ragstone.pipeline.sentences import STOP_WORDS
@@ -61,7 +62,7 @@ _ANSWERS: Final[Mapping[AnswerType, re.Pattern[str]]] = {
         re.I,
     ),
     "money": re.compile(
-        r"(?:[$€£¥]|\b(?:EUR|USD|GBP|CHF)\b) ?\d|\d ?(?:[$€£¥%]|\b(?:EUR|USD|GBP|CHF|euros?"
+        r"(?:[$€£¥]|(?:\b|_)(?:EUR|USD|GBP|CHF)\b):? ?\d|\d ?(?:[$€£¥%]|\b(?:EUR|USD|GBP|CHF|euros?"
         r"|dollars?|pounds?|cents?|percent|million|billion)\b)|\bfree\b|\bno (?:extra )?(?:cost"
         r"|charge|fee)|\bwithout (?:cost|charge)|\bnothing\b|\bincluded\b",
         re.I,
@@ -69,7 +70,6 @@ _ANSWERS: Final[Mapping[AnswerType, re.Pattern[str]]] = {
     "number": re.compile(_NUMBER, re.I),
     "name": re.compile(r"(?<![.!?:] )(?<!^)\b[A-ZÀ-Þ][\w’']+"),
 }
-_NAME: Final = re.compile(r"(?<=[^.!?:\s] )[\"'“(]?([A-ZÀ-Þ][\w’'-]*)|\b(\w*\d[\w-]*)\b")
 _ENDINGS: Final = (
     "ations", "ation", "ments", "ment", "ings", "ing", "iest", "ies", "ied", "ier", "ers",
     "ness", "ible", "able", "est", "ed", "er", "es", "ly", "al", "s", "y", "e",
@@ -78,6 +78,7 @@ _SHORTEST_STEM: Final = 3
 _FULL_WEIGHT_LENGTH: Final = 8
 
 
+@lru_cache(maxsize=1 << 15)
 def stem(word: str) -> str:
     """`word` (lower case) without common English endings; coarse, for overlap only."""
     for ending in _ENDINGS:
@@ -113,12 +114,6 @@ def answer_types(question: str) -> list[AnswerType]:
 def holds_answer_type(text: str, types: Iterable[AnswerType]) -> bool:
     """Whether `text` has something of one of the kinds, such as a duration."""
     return any(_ANSWERS[kind].search(text) for kind in types)
-
-
-def named_things(question: str) -> set[str]:
-    """Names and numbers in the question, as stems: an answer without them is about others."""
-    found = (name or number for name, number in _NAME.findall(question))
-    return {stem(word.casefold()) for word in found if word.casefold() not in STOP_WORDS}
 
 
 def word_weights(words: Collection[str], texts: Sequence[Collection[str]]) -> dict[str, float]:

@@ -1,12 +1,8 @@
-"""How well a piece of a passage answers a question, and whether anything does.
+"""What is known about how well pieces of passages answer a question: named features.
 
-Two small logistic models over named features. Their coefficients were fitted, and the
-abstention threshold chosen, by `benchmarks/extractive.py --fit`; what they are worth is in
-docs/decisions/0003-extractive-answers.md. Each model has a second set of coefficients for
-when the embedder failed and only words are left.
+`weighing.py` has the models over them.
 """
 
-import math
 from collections.abc import Mapping, Sequence, Set
 from typing import Final, NamedTuple
 
@@ -16,7 +12,6 @@ from ragstone.pipeline.cues import (
     answer_types,
     content_stems,
     holds_answer_type,
-    named_things,
     question_stems,
     word_weights,
 )
@@ -45,7 +40,6 @@ class Evidence(NamedTuple):
     words: Set[str]
     weights: Mapping[str, float]
     types: Sequence[AnswerType]
-    names: Set[str]
     passages: Sequence[Passage]
     passage_stems: Sequence[frozenset[str]]
     units: Sequence[Sequence[Unit]]
@@ -73,7 +67,6 @@ def gather(question: str, passages: Sequence[Passage]) -> Evidence:
         words=words,
         weights=word_weights(words, [candidate.stems for candidate in candidates]),
         types=answer_types(question),
-        names=named_things(question),
         passages=passages,
         passage_stems=passage_stems,
         units=units,
@@ -111,82 +104,74 @@ UNIT_FEATURES: Final = (
     "context",
     "density",
     "rank",
-    "type_held",
-    "type_missed",
+    "type",
     "shortness",
     "cosine",
 )
 
 
-def unit_features(evidence: Evidence, candidate: Candidate, cosine: float) -> list[float]:
+def unit_features(evidence: Evidence, candidate: Candidate, cosine: float | None) -> list[float]:
     """The values of `UNIT_FEATURES`, most in [0, 1].
 
     coverage: of the question's words by the unit; context: by what stands above it alone;
     density: share of the unit's own words that are the question's; rank: 1 for the first
-    passage, 1/2 for the second and so on; type_held, type_missed: the kind of answer that
-    was asked for is there, or is not; shortness: 1 for one word, falling to 0 at twenty;
-    cosine: between the embeddings of question and unit (with its context).
+    passage, 1/2 for the second and so on; type: 1 where the kind of answer that was asked
+    for is there, -1 where it is not, 0 where the question asks for none; shortness: 1 for one
+    word, falling to 0 at twenty; cosine: between the embeddings of question and unit (with
+    its context); left out, being the last, where it is None.
     """
     own = coverage(evidence, candidate.stems)
-    held = bool(evidence.types) and holds_answer_type(candidate.text, evidence.types)
+    held = holds_answer_type(candidate.text, evidence.types)
     words = candidate.text.count(" ") + 1
-    return [
+    features = [
         own,
         coverage(evidence, candidate.context_stems | candidate.stems) - own,
         len(evidence.words & candidate.stems) / (4 + len(candidate.stems)),
         1 / candidate.number,
-        float(held),
-        float(bool(evidence.types) and not held),
+        (1.0 if held else -1.0) if evidence.types else 0.0,
         max(0.0, 1 - words / 20),
-        cosine,
     ]
+    return features if cosine is None else [*features, cosine]
 
 
-ANSWER_FEATURES: Final = (
-    "coverage",
-    "passage_coverage",
-    "names_missing",
-    "type_missed",
-    "score",
-    "cosine",
-    "dense",
-)
+ANSWER_FEATURES: Final = ("coverage", "absent", "cosine", "dense")
 
 
-def answer_features(
-    evidence: Evidence,
-    chosen: Sequence[Candidate],
-    score: float,
-    cosine: float,
-) -> list[float]:
-    """The values of `ANSWER_FEATURES`.
+def answer_features(evidence: Evidence, best: Candidate, cosine: float) -> list[float]:
+    """The values of `ANSWER_FEATURES`, each at most 1.
 
-    coverage: of the question's words by the chosen units and what stands above them;
-    passage_coverage: by the best single passage; names_missing: share of the question's names
-    and numbers that no passage has; type_missed: the kind of answer asked for is in none of
-    the chosen; score: the best unit's; cosine: the highest of a unit; dense: the highest of a
-    passage as the index gave it (the units' where it gave none).
+    coverage: of the question's words by the best unit and what stands above it; absent: the
+    weight of the heaviest question word that no passage has; cosine: the highest of a unit;
+    dense: the highest of a passage as the index gave it (the units' where it gave none).
     """
-    stems = frozenset[str]().union(*(unit.stems | unit.context_stems for unit in chosen))
-    everything = frozenset[str]().union(*evidence.passage_stems)
-    names = evidence.names
-    held = any(holds_answer_type(unit.text, evidence.types) for unit in chosen)
     dense = [p.scores.dense for p in evidence.passages if p.scores.dense is not None]
     return [
-        coverage(evidence, stems),
-        max((coverage(evidence, words) for words in evidence.passage_stems), default=0.0),
-        len(names - everything) / len(names) if names else 0.0,
-        float(bool(evidence.types) and not held),
-        score,
+        coverage(evidence, best.stems | best.context_stems),
+        _absent(evidence),
         cosine,
         max(dense, default=cosine),
     ]
 
 
-def logistic(intercept: float, coefficients: Sequence[float], features: Sequence[float]) -> float:
-    """A probability; features beyond the coefficients are ignored."""
-    total = intercept + sum(
-        coefficient * feature
-        for coefficient, feature in zip(coefficients, features, strict=False)
-    )
-    return 1 / (1 + math.exp(-total))
+LEXICAL_ANSWER_FEATURES: Final = ("coverage", "absent", "passage_coverage", "score")
+
+
+def lexical_answer_features(evidence: Evidence, best: Candidate, score: float) -> list[float]:
+    """The values of `LEXICAL_ANSWER_FEATURES`, for when no cosine can be had or trusted.
+
+    coverage, absent: as above; passage_coverage: of the question's words by the best passage;
+    score: the best unit's.
+    """
+    return [
+        coverage(evidence, best.stems | best.context_stems),
+        _absent(evidence),
+        max((coverage(evidence, words) for words in evidence.passage_stems), default=0.0),
+        score,
+    ]
+
+
+def _absent(evidence: Evidence) -> float:
+    known = frozenset[str]().union(*evidence.passage_stems)
+    total = sum(evidence.weights.values())
+    missing = (evidence.weights[word] for word in evidence.words - known)
+    return max(missing, default=0.0) / total if total else 0.0

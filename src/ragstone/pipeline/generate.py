@@ -61,7 +61,7 @@ async def generate(
             if begun:
                 raise
             trace.degrade("extractive_answer", error)
-    written = await _extract(query, passages, application, embedder)
+    written = await _extract(query, passages, application, embedder, trace)
     yield written.text
     yield written
 
@@ -114,9 +114,15 @@ async def _write(
 
 
 async def _extract(
-    query: str, passages: list[Passage], application: Application, embedder: Embedder
+    query: str,
+    passages: list[Passage],
+    application: Application,
+    embedder: Embedder,
+    trace: Trace,
 ) -> Written:
     found = await extract(query, passages, embedder)
+    for rung in found.degraded:
+        trace.degrade(rung)
     if not found.found:
         return _not_found(application, Usage(), EXTRACTIVE)
     citations = [
