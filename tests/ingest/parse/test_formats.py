@@ -227,6 +227,10 @@ def test_a_single_json_record_without_id_is_called_after_its_file() -> None:
     assert read("a.json", '{"text": "x"}').external_id == "a.json"
 
 
+def test_a_record_whose_text_is_blank_is_read_by_its_title() -> None:
+    assert read("a.jsonl", '{"id": "1", "title": "Lip pencil", "text": " "}').text == "Lip pencil"
+
+
 def test_other_json_becomes_lines_of_path_and_value() -> None:
     document = read("hours.json", '{"stores": [{"city": "Cork", "open": true}], "n": null}')
     assert document.text == "stores[0].city: Cork\nstores[0].open: true"

@@ -1,7 +1,7 @@
 """JSON and JSON Lines: records become documents, any other JSON becomes `path: value` lines.
 
 A record is an object with a string `text`, and optionally `id`, `title` and `metadata`; its
-other fields join the metadata. A record without an `id` is called after its place: `FILE#17`
+other fields join the metadata. Where `text` is blank, the title is the text. A record without an `id` is called after its place: `FILE#17`
 for line 17 (JSON Lines) or the 17th element (a JSON list). A hash of its content would be as
 stable, but then a corrected record would leave its old version behind.
 """
@@ -127,14 +127,16 @@ class _RecordReader:
     def _document(
         self, record: dict[str, object], external_id: str, number: int
     ) -> ParsedDocument | DocumentError:
-        text = str(record["text"])
+        text, title = str(record["text"]), record.get("title")
+        if not one_line(text) and isinstance(title, str):
+            text = title  # A product without a description is still a product.
         builder = DocumentBuilder(f"{self._name}, {self._place} {number},", self._limits)
-        builder.empty_remedy = 'Give it a "text".'
+        builder.empty_remedy = 'Give it a "text" or a "title".'
         try:
             add_paragraphs(builder, text)
             return builder.build(
                 external_id,
-                choose_title(external_id, record.get("title"), title_from_text(text)),
+                choose_title(external_id, title, title_from_text(text)),
                 _record_metadata(record),
             )
         except Unreadable as error:
