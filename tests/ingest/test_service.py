@@ -409,6 +409,28 @@ class TestDeleting:
         assert set(await world.texts()) == {"b"}
         assert await world.found("zebra lion") == []
 
+    async def test_a_deleted_collection_made_again_holds_nothing_of_before(
+        self, world: World
+    ) -> None:
+        await world.ingest("a|zebra")
+        world.embedder.held.clear()
+        running = await world.submit("b|zebra", name="running")
+        await turns()
+        world.parser.gates["waiting"] = asyncio.Event()
+        waiting = await world.submit("c|zebra", name="waiting")
+        await world.ingestion.delete_collection(OPERATOR, "docs")
+        assert await world.find("zebra") == []
+        again = await world.submit("d|zebra", name="again")
+        world.embedder.held.set()
+        world.parser.gates["waiting"].set()
+        states = [
+            (await world.ingestion.wait(OPERATOR, job.id)).state
+            for job in (running, waiting, again)
+        ]
+        assert states == ["failed", "failed", "done"]
+        assert await world.found("zebra") == ["d"]
+        assert set(await world.texts()) == {"d"}
+
     async def test_an_unreachable_index_is_told_later(self, world: World) -> None:
         await world.ingest("a|zebra")
         world.index.failures = [IndexUnavailable("down")]

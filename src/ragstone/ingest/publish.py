@@ -121,7 +121,9 @@ class Publisher:
         return tombstones
 
     def buried(self, item: Prepared) -> bool:
-        """Deleted after its job was submitted."""
+        """Deleted, itself or with its whole collection, after its job was submitted."""
+        if item.ticket.failure is not None:
+            return True
         grave = self._graves.get(item.ticket.lane, {}).get(item.document_id)
         return grave is not None and grave[0] >= item.ticket.order
 

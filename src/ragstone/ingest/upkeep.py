@@ -10,7 +10,7 @@ from typing import Final
 import msgspec
 
 from ragstone.domain.document import Document
-from ragstone.domain.errors import RagstoneError
+from ragstone.domain.errors import RagstoneError, UnknownCollection
 from ragstone.ingest.intake import Lane, Ticket
 from ragstone.ingest.publish import Publisher
 from ragstone.ingest.retry import Retry
@@ -104,6 +104,9 @@ class Upkeep:
             for tombstone in await self._records.tombstones():
                 if (tombstone.tenant, tombstone.collection) == lane:
                     self._publisher.bury(tombstone, order)
+            for ticket in self._unfinished():
+                if ticket.lane == lane and ticket.order <= order:
+                    ticket.fail(UnknownCollection(f"The collection {lane[1]!r} was deleted."))
             await self._index.drop(*lane)
         self._spawn(self._forget(lane))
         return True
