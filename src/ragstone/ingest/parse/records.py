@@ -1,9 +1,10 @@
 """JSON and JSON Lines: records become documents, any other JSON becomes `path: value` lines.
 
 A record is an object with a string `text`, and optionally `id`, `title` and `metadata`; its
-other fields join the metadata. Where `text` is blank, the title is the text. A record without an `id` is called after its place: `FILE#17`
-for line 17 (JSON Lines) or the 17th element (a JSON list). A hash of its content would be as
-stable, but then a corrected record would leave its old version behind.
+other fields join the metadata. Where `text` is blank, the title is the text. A record without
+an `id` is called after its place: `FILE#17` for line 17 (JSON Lines) or the 17th element (a
+JSON list). A hash of its content would be as stable, but then a corrected record would leave
+its old version behind.
 """
 
 from collections.abc import Iterator
