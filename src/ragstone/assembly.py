@@ -34,6 +34,7 @@ from ragstone.observe.metrics import Metrics
 from ragstone.pipeline.services import Recipe, Services
 from ragstone.ports import Clock, Embedder, Index, LanguageModel, Records, Reranker
 from ragstone.records.cached import CachedRecords
+from ragstone.records.engine import sqlite_url
 from ragstone.records.sql_records import SqlRecords
 from ragstone.resilience.admission import FixedAdmission
 from ragstone.settings import Settings
@@ -106,7 +107,7 @@ def prepare_embedder(
 async def _open_records(
     settings: Settings, home: Home, clock: Clock, stack: AsyncExitStack
 ) -> Records:
-    url = settings.records.url or f"sqlite:///{home.records}"
+    url = settings.records.url or sqlite_url(home.records)
     sql = await asyncio.to_thread(SqlRecords.open, url, clock)
     stack.push_async_callback(sql.close)
     return CachedRecords(sql, clock)
@@ -135,7 +136,12 @@ def _local_embedder(settings: Settings, on_build: Callable[[], None] | None) -> 
     from ragstone.models.embedders.onnx_minilm import MiniLmEmbedder
 
     chosen = settings.embedder
-    return MiniLmEmbedder(cache_dir=chosen.cache_dir, threads=chosen.threads, on_build=on_build)
+    return MiniLmEmbedder(
+        cache_dir=chosen.cache_dir,
+        weights_dir=chosen.weights_dir,
+        threads=chosen.threads,
+        on_build=on_build,
+    )
 
 
 def _model(

@@ -50,6 +50,8 @@ class EmbedderSettings(_Group):
     """Threads of the local model."""
     cache_dir: Path | None = None
     """Where built model files are kept; default `~/.cache/ragstone`."""
+    weights_dir: Path | None = None
+    """Folder or file with the published weights; default: the installed package, else the hub."""
     base_url: str = ""
     """For `openai`: the address up to and including `/v1`."""
     model: str = ""

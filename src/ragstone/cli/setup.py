@@ -83,7 +83,10 @@ def demo(
         background.add(task)
         task.add_done_callback(_raise_from_background)
 
-    _run_server(context, {"server": {} if port is None else {"port": port}}, announce)
+    overrides: dict[str, dict[str, Any]] = {"log": {"level": "warning"}}
+    if port is not None:
+        overrides["server"] = {"port": port}
+    _run_server(context, overrides, announce)
 
 
 def _run_server(context: Context, overrides: dict[str, dict[str, Any]], announce: Any) -> None:

@@ -61,7 +61,9 @@ class Call:
         metrics = self.system.metrics
         metrics.requests.labels(self.route, self.app, self.outcome).inc()
         metrics.request_duration.labels(self.route, self.app, self.outcome).observe(seconds)
-        _log.info(
+        # Reading costs nothing and is often polled: it is in the metrics, and here on demand.
+        say = _log.debug if self.request.method == "GET" and status < 400 else _log.info
+        say(
             "request",
             trace_id=self.trace.id,
             route=self.route,
