@@ -75,12 +75,20 @@ _ENDINGS: Final = (
     "ness", "ible", "able", "est", "ed", "er", "es", "ly", "al", "s", "y", "e",
 )  # fmt: skip
 _SHORTEST_STEM: Final = 3
+_LAYERS: Final = 2
+"""Of endings: "delivered" and "delivery" meet below the "er" of "deliver"."""
 _FULL_WEIGHT_LENGTH: Final = 8
 
 
 @lru_cache(maxsize=1 << 15)
 def stem(word: str) -> str:
     """`word` (lower case) without common English endings; coarse, for overlap only."""
+    for _ in range(_LAYERS):
+        word = _without_ending(word)
+    return word
+
+
+def _without_ending(word: str) -> str:
     for ending in _ENDINGS:
         if word.endswith(ending) and len(word) - len(ending) >= _SHORTEST_STEM:
             if ending == "s" and word.endswith(("ss", "us")):
