@@ -1,14 +1,11 @@
 """What Anthropic's Messages API sends, and what is sent to it."""
 
-from collections.abc import AsyncIterator
-
 import aiohttp
 import pytest
 
 from ragstone.domain.clock import SystemClock
 from ragstone.domain.usage import Usage
 from ragstone.models.llms.anthropic_messages import AnthropicMessages
-from ragstone.models.llms.connection import open_session
 from ragstone.ports import Finished, Prompt, PromptMessage, TextDelta
 from tests.models.model_server import (
     ModelServer,
@@ -16,7 +13,6 @@ from tests.models.model_server import (
     anthropic_delta,
     anthropic_event,
     json_reply,
-    model_server,
     stream_of,
 )
 
@@ -24,18 +20,6 @@ CLOCK = SystemClock()
 PROMPT = Prompt(
     system="Be brief.", messages=[PromptMessage("user", "Hello")], max_tokens=64, temperature=1.5
 )
-
-
-@pytest.fixture
-async def session() -> AsyncIterator[aiohttp.ClientSession]:
-    async with await open_session(max_connections=1) as opened:
-        yield opened
-
-
-@pytest.fixture
-async def server() -> AsyncIterator[ModelServer]:
-    async with model_server() as running:
-        yield running
 
 
 @pytest.fixture

@@ -1,19 +1,15 @@
 """What servers of OpenAI's format send, and what is sent to them."""
 
-from collections.abc import AsyncIterator
-
 import aiohttp
 import pytest
 
 from ragstone.domain.clock import SystemClock
 from ragstone.domain.usage import Usage
-from ragstone.models.llms.connection import open_session
 from ragstone.models.llms.openai_chat import OpenAIChat, max_tokens_field, takes_temperature
 from ragstone.ports import Finished, Prompt, PromptMessage, TextDelta
 from tests.models.model_server import (
     ModelServer,
     json_reply,
-    model_server,
     openai_answer,
     openai_delta,
     openai_event,
@@ -33,18 +29,6 @@ PROMPT = Prompt(
 )
 STOP = openai_event({"choices": [{"delta": {}, "finish_reason": "stop"}]})
 DONE = b"data: [DONE]\n\n"
-
-
-@pytest.fixture
-async def session() -> AsyncIterator[aiohttp.ClientSession]:
-    async with await open_session(max_connections=1) as opened:
-        yield opened
-
-
-@pytest.fixture
-async def server() -> AsyncIterator[ModelServer]:
-    async with model_server() as running:
-        yield running
 
 
 @pytest.fixture

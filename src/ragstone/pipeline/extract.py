@@ -25,7 +25,7 @@ from ragstone.pipeline.evidence import (
 )
 from ragstone.ports import Embedder
 
-NOT_FOUND: Final = "The answer to this question was not found in the documents."
+NOT_FOUND: Final = "The answer was not found in the documents."
 
 LEXICAL_RUNG: Final = "extract_lexical"
 """In `Extract.degraded`: the embedder failed, words alone decided."""
