@@ -98,20 +98,18 @@ class Upstream:
         connection is in the pool again.
         """
         response = await self._open(path, body, deadline)
-        # One timer a stream, and none a read: on time it closes the response, which wakes
-        # the read. `asyncio.timeout` around a `yield` would cancel the consumer instead.
-        watchdog = asyncio.get_running_loop().call_later(
-            max(0.0, deadline - self._clock.monotonic()), response.close
-        )
+        watchdog = _Watchdog(response, deadline - self._clock.monotonic())
         try:
             if response.content_type == "application/json":
-                whole = await self._read_whole(response, deadline)
+                whole = await self._read_whole(response, deadline, watchdog)
                 if text := reading.whole(whole):
                     yield TextDelta(text)
             else:
                 parser = EventStreamParser()
                 while not reading.has_ended():
-                    chunk = await self._read(response, deadline, complete=reading.is_complete())
+                    chunk = await self._read(
+                        response, deadline, watchdog, complete=reading.is_complete()
+                    )
                     if not chunk:
                         break
                     for event in parser.feed(chunk):
@@ -192,7 +190,12 @@ class Upstream:
         return self._listed_models
 
     async def _read(
-        self, response: aiohttp.ClientResponse, deadline: float, *, complete: bool
+        self,
+        response: aiohttp.ClientResponse,
+        deadline: float,
+        watchdog: "_Watchdog",
+        *,
+        complete: bool,
     ) -> bytes:
         """The next bytes; empty at the end, also at a broken end of a complete answer."""
         try:
@@ -200,22 +203,44 @@ class Upstream:
         except (aiohttp.ClientError, aiohttp.http.HttpProcessingError, OSError) as error:
             if complete:
                 return b""
-            if self._clock.monotonic() >= deadline:
+            if watchdog.has_bitten:
                 raise self.errors.deadline() from error
             raise self.errors.protocol("broke off in the middle of its answer") from error
         if chunk and not complete and self._clock.monotonic() >= deadline:
             raise self.errors.deadline()
         return chunk
 
-    async def _read_whole(self, response: aiohttp.ClientResponse, deadline: float) -> bytes:
+    async def _read_whole(
+        self, response: aiohttp.ClientResponse, deadline: float, watchdog: "_Watchdog"
+    ) -> bytes:
         pieces: list[bytes] = []
         size = 0
-        while chunk := await self._read(response, deadline, complete=False):
+        while chunk := await self._read(response, deadline, watchdog, complete=False):
             pieces.append(chunk)
             size += len(chunk)
             if size > MAX_WHOLE_BODY_BYTES:
                 raise self.errors.protocol(f"answered with more than {MAX_WHOLE_BODY_BYTES} bytes")
         return b"".join(pieces)
+
+
+class _Watchdog:
+    """Closes a response on time, which wakes whoever reads it.
+
+    One timer a stream and none a read. `asyncio.timeout` cannot do it: around a `yield` it
+    would cancel the consumer.
+    """
+
+    def __init__(self, response: aiohttp.ClientResponse, seconds: float) -> None:
+        self._response = response
+        self._timer = asyncio.get_running_loop().call_later(max(0.0, seconds), self._bite)
+        self.has_bitten = False
+
+    def cancel(self) -> None:
+        self._timer.cancel()
+
+    def _bite(self) -> None:
+        self.has_bitten = True
+        self._response.close()
 
 
 async def _read_up_to(response: aiohttp.ClientResponse, limit: int) -> bytes:
