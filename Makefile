@@ -38,6 +38,7 @@ format: $(VENV)/.dev
 docs: $(VENV)/.dev
 	$(BIN)/python tools/write_settings_page.py
 	$(BIN)/python tools/write_openapi.py
+	$(BIN)/python tools/write_help.py
 
 lock: $(VENV)/.dev
 	$(PIP) uv

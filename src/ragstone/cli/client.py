@@ -1,12 +1,16 @@
 """The HTTP interface as the commands use it."""
 
-from collections.abc import AsyncIterator, Mapping
-from typing import Any
+from __future__ import annotations
 
-import aiohttp
+from collections.abc import AsyncIterator, Mapping
+from typing import TYPE_CHECKING, Any
+
 import msgspec
 
 from ragstone.domain.errors import RagstoneError
+
+if TYPE_CHECKING:
+    import aiohttp  # takes longer than all that `--help` needs
 
 
 class ServerError(RagstoneError):

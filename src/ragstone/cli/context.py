@@ -1,6 +1,5 @@
 """What every command shares: the data folder, the output format, and how it runs."""
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +28,8 @@ def context_of(typer_context: typer.Context) -> Context:
 
 def run_with_client(context: Context, work: Callable[[Client], Awaitable[_T]]) -> _T:
     """Runs `work` with a client of the data folder's server; Ctrl-C ends it cleanly."""
+    import asyncio
+
     from ragstone.cli.connection import connect
 
     async def run() -> _T:

@@ -1,12 +1,14 @@
 """`init`, `serve` and `demo`."""
 
-import asyncio
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
 from ragstone.cli.context import Context, context_of
+
+if TYPE_CHECKING:
+    import asyncio
 
 DEMO_HOME: Final = Path(".ragstone-demo")
 
@@ -69,6 +71,8 @@ def demo(
     products: Annotated[int, typer.Option(min=1, help="How many products to make.")] = 5000,
 ) -> None:
     """Ingest the sample corpus of a fictional shop and serve it."""
+    import asyncio
+
     from ragstone.cli.demonstration import ingest_sample
 
     context = context_of(typer_context)
