@@ -63,15 +63,16 @@ def _print_table(result: "Evaluation") -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(box=None, pad_edge=False)
-    table.add_column("measure")
+    console = Console()
     modes = list(result.estimates)
-    for title in (*modes, "hybrid - best leg"):
-        table.add_column(title, justify="right")
+    table = Table("measure", *modes, box=None, pad_edge=False)
+    differences = Table("measure", "hybrid - better leg", box=None, pad_edge=False)
     for measure, difference in result.hybrid_minus_best_leg.items():
-        cells = [_cell(result.estimates[mode][measure]) for mode in modes]
-        table.add_row(measure, *cells, _cell(difference, signed=True))
-    Console().print(table, markup=False)
+        table.add_row(measure, *(_cell(result.estimates[mode][measure]) for mode in modes))
+        differences.add_row(measure, _cell(difference, signed=True))
+    console.print(table, markup=False)
+    typer.echo()
+    console.print(differences, markup=False)
     left_out = f"; {result.unjudged_queries} left out (nothing relevant is known for them)"
     typer.echo(
         f"\n{result.queries} queries{left_out if result.unjudged_queries else ''}. "
