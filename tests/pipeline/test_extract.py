@@ -114,6 +114,12 @@ async def test_what_is_not_there_is_not_found(embedder, question) -> None:
     assert result.citations == ()
 
 
+async def test_what_is_said_of_one_place_is_no_answer_about_another(embedder) -> None:
+    hours = [passage(1, "The store in Cork opens at 9:30 on weekdays.", title="Opening hours")]
+    assert (await extract("When does the store in Cork open?", hours, embedder)).found
+    assert not (await extract("When does the store in Copenhagen open?", hours, embedder)).found
+
+
 @pytest.mark.parametrize("passages", [[], [passage(1, "")], [passage(1, " \n\n ")]])
 async def test_nothing_is_found_in_nothing(embedder, passages) -> None:
     assert not (await extract("How long?", passages, embedder)).found

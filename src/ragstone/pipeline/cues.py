@@ -70,6 +70,8 @@ _ANSWERS: Final[Mapping[AnswerType, re.Pattern[str]]] = {
     "number": re.compile(_NUMBER, re.I),
     "name": re.compile(r"(?<![.!?:] )(?<!^)\b[A-ZÀ-Þ][\w’']+"),
 }
+_NAME: Final = re.compile(r"(?<=[^.!?:\s] )[\"'“(]?([A-ZÀ-Þ][\w’'-]*[a-zß-ÿ][\w’'-]*)")
+"""A capital inside of a sentence; a word all in capitals may be shouting or a unit."""
 _ENDINGS: Final = (
     "ations", "ation", "ments", "ment", "ings", "ing", "iest", "ies", "ied", "ier", "ers",
     "ness", "ible", "able", "est", "ed", "er", "es", "ly", "al", "s", "y", "e",
@@ -122,6 +124,14 @@ def answer_types(question: str) -> list[AnswerType]:
 def holds_answer_type(text: str, types: Iterable[AnswerType]) -> bool:
     """Whether `text` has something of one of the kinds, such as a duration."""
     return any(_ANSWERS[kind].search(text) for kind in types)
+
+
+def named_things(question: str) -> set[str]:
+    """Stems of the names in the question, as far as capitals tell."""
+    names = (
+        name.casefold().removesuffix("'s").removesuffix("’s") for name in _NAME.findall(question)
+    )
+    return {stem(name) for name in names if name not in STOP_WORDS}
 
 
 def word_weights(words: Collection[str], texts: Sequence[Collection[str]]) -> dict[str, float]:

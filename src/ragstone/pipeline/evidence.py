@@ -12,6 +12,7 @@ from ragstone.pipeline.cues import (
     answer_types,
     content_stems,
     holds_answer_type,
+    named_things,
     question_stems,
     word_weights,
 )
@@ -40,6 +41,8 @@ class Evidence(NamedTuple):
     words: Set[str]
     weights: Mapping[str, float]
     types: Sequence[AnswerType]
+    is_about_others: bool
+    """The question names things, and no passage has any of these names."""
     passages: Sequence[Passage]
     passage_stems: Sequence[frozenset[str]]
     units: Sequence[Sequence[Unit]]
@@ -62,11 +65,13 @@ def gather(question: str, passages: Sequence[Passage]) -> Evidence:
                 candidates.append(_candidate(passage, number, position, found, above))
         passage_stems.append(above | content_stems(passage.text))
     words = question_stems(question)
+    names = named_things(question)
     return Evidence(
         question=question,
         words=words,
         weights=word_weights(words, [candidate.stems for candidate in candidates]),
         types=answer_types(question),
+        is_about_others=bool(names) and names.isdisjoint(frozenset().union(*passage_stems)),
         passages=passages,
         passage_stems=passage_stems,
         units=units,

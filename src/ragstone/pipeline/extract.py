@@ -163,6 +163,8 @@ def _answer(
         features = answer_features(evidence, best, cosine)
         confidence = weighing.probability(weighing.ANSWER_WEIGHTS, features)
         threshold = weighing.FOUND_THRESHOLD
+    if evidence.is_about_others:
+        threshold = weighing.OTHERS_THRESHOLD
     if confidence < threshold:
         return _nothing(confidence, degraded)
     chosen = _with_context(evidence, _choose(ranked, max_sentences), max_sentences)
