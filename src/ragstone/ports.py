@@ -273,6 +273,14 @@ class Records(Protocol):
 
     async def forget_tombstone(self, tombstone: Tombstone) -> None: ...
 
+    async def raise_generation(self, tenant: str, collection: str) -> None:
+        """After the index has carried out a deletion; nothing for an absent collection.
+
+        Between the records' deletion and the index's a question may still find the document
+        under the generation that the deletion began; no answer of then may be kept for later.
+        """
+        ...
+
     async def create_job(self, job: Job, source: DocumentSource) -> None: ...
 
     async def job(self, tenant: str, job_id: str) -> Job | None: ...

@@ -16,6 +16,17 @@ from tests.clock import VirtualClock
 from tests.records.samples import MINILM, OTHER, a_document, a_job, a_source, renamed, with_text
 
 
+async def test_the_generation_can_be_raised_and_absent_collections_are_let_be(
+    records: Records,
+) -> None:
+    before = await records.ensure_collection("acme", "help", MINILM)
+    await records.raise_generation("acme", "help")
+    await records.raise_generation("acme", "nothing")
+    after = await records.collection("acme", "help")
+    assert after is not None
+    assert after.generation == before.generation + 1
+
+
 async def test_a_new_collection_is_empty_and_can_be_found(
     records: Records, clock: VirtualClock
 ) -> None:

@@ -85,6 +85,7 @@ class Upkeep:
             self._publisher.bury(tombstone, order)
             try:
                 await self._index.delete(*lane, [document_id])
+                await self._records.raise_generation(*lane)
             except Exception:
                 self._undeleted.add(tombstone)
                 self._spawn(self._delete_later(tombstone))
@@ -126,6 +127,7 @@ class Upkeep:
             await self._retry.call(
                 functools.partial(self._index.delete, *lane, gone), what="deleting"
             )
+            await self._records.raise_generation(*lane)
             for grave in graves:
                 earlier = [t.order for t in orders[lane] if t.submitted_at <= grave.deleted_at]
                 self._publisher.bury(grave, max(earlier, default=0))
@@ -163,6 +165,7 @@ class Upkeep:
                 async with self._publisher.lock(lane):
                     if await self._records.document(lane[0], tombstone.document_id) is None:
                         await self._index.delete(*lane, [tombstone.document_id])
+                        await self._records.raise_generation(*lane)
                 break
             except RagstoneError as error:
                 _log.warning("a deleted document is still in the index: %s", error)

@@ -117,6 +117,10 @@ class CachedRecords:
     async def forget_tombstone(self, tombstone: Tombstone) -> None:
         await self._inner.forget_tombstone(tombstone)
 
+    async def raise_generation(self, tenant: str, collection: str) -> None:
+        with self._changing_collection(tenant, collection):
+            await self._inner.raise_generation(tenant, collection)
+
     async def create_job(self, job: Job, source: DocumentSource) -> None:
         await self._inner.create_job(job, source)
 

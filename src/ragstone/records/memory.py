@@ -139,6 +139,12 @@ class MemoryRecords:
     async def forget_tombstone(self, tombstone: Tombstone) -> None:
         self._tombstones.pop((tombstone.tenant, tombstone.collection, tombstone.document_id), None)
 
+    async def raise_generation(self, tenant: str, collection: str) -> None:
+        if (found := self._collections.get((tenant, collection))) is not None:
+            self._collections[tenant, collection] = msgspec.structs.replace(
+                found, generation=found.generation + 1
+            )
+
     async def create_job(self, job: Job, source: DocumentSource) -> None:
         if job.id in self._jobs:
             raise already_there("job", job.id)

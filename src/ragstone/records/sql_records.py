@@ -119,6 +119,9 @@ class SqlRecords:
     async def forget_tombstone(self, tombstone: Tombstone) -> None:
         await self._write(lambda c: document_rows.forget(c, tombstone))
 
+    async def raise_generation(self, tenant: str, collection: str) -> None:
+        await self._write(lambda c: collection_rows.raise_generation(c, tenant, collection))
+
     async def create_job(self, job: Job, source: DocumentSource) -> None:
         await self._write(lambda c: job_rows.create(c, job, source))
 
