@@ -105,11 +105,11 @@ async def ingest(embedder: MiniLmEmbedder, sources: Sequence[DocumentSource]) ->
         failed = [job.errors for job in ended if job.state != "done"]
         assert not failed, failed
         await ingestion.stop()
-        await parser.close()
+        await parser.close()  # only then is the processor time of its children known
+        processor = processor_seconds() - busy
         await index.close()
         await records.close()
-        chunks = sum(job.counts.chunks for job in ended)
-        return Spent(seconds, processor_seconds() - busy, chunks)
+        return Spent(seconds, processor, sum(job.counts.chunks for job in ended))
 
 
 def bare(embedder: MiniLmEmbedder, texts: Sequence[str]) -> Spent:
