@@ -31,7 +31,7 @@ LEXICAL_RUNG: Final = "extract_lexical"
 """In `Extract.degraded`: the embedder failed, words alone decided."""
 
 CANDIDATES: Final = 8
-"""Units that are embedded: embedding all of them finds the evidence no more often."""
+"""Units that are embedded. All of them would quote the evidence of 0.5 % more questions."""
 
 _EMBEDDED_CHARS: Final = 320
 """Of a unit: what a longer one is about is clear by then, and time grows with length."""
