@@ -96,7 +96,7 @@ class RetrievalSettings(_Group):
     """Passages taken from each leg before fusion."""
     fusion: Literal["convex", "rrf"] = "convex"
     """How the legs are joined; docs/decisions has the measurement."""
-    dense_weight: float = Field(default=0.5, ge=0, le=1)
+    dense_weight: float = Field(default=0.7, ge=0, le=1)
     """For `convex`: share of the dense leg."""
     context_tokens: int = Field(default=1500, ge=50, le=200_000)
     """Token budget of the packed passages."""

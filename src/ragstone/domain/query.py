@@ -35,7 +35,7 @@ class FusionSettings(msgspec.Struct, frozen=True, kw_only=True):
     """How the dense and lexical legs become one ranking."""
 
     method: Literal["convex", "rrf"] = "convex"
-    dense_weight: float = 0.5
+    dense_weight: float = 0.7
     """Share of the dense leg in [0, 1]; the lexical leg has the rest."""
     rrf_k: int = 60
     """Cormack, Clarke and Buettcher, SIGIR 2009."""

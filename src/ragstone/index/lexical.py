@@ -17,7 +17,7 @@ from typing import Final, NamedTuple
 
 K1: Final = 1.2
 """Term frequency saturation, Lucene's default."""
-B: Final = 0.75
+B: Final = 0.4
 """Length normalisation, Lucene's default."""
 
 PRIOR_LENGTH: Final = 100.0

@@ -1,8 +1,9 @@
-"""What a chunk is embedded and indexed with: title, heading path and table header in front."""
+"""What a chunk is embedded and indexed with: title, heading path and table header in front,
+and after the first chunk the words of the document's metadata."""
 
 from collections.abc import Sequence
 
-from ragstone.domain.document import Chunk, ParsedDocument
+from ragstone.domain.document import Chunk, Metadata, ParsedDocument
 from ragstone.ingest.atoms import TokenCounter
 
 
@@ -42,6 +43,34 @@ def embedding_text(
 def lexical_text(title: str, chunk: Chunk, header: str = "") -> str:
     """The chunk's text with all of its context in front, for the index's lexical leg."""
     return _lines(title, _path(title, chunk), header, chunk.text)
+
+
+def metadata_words(metadata: Metadata, *, codes: bool) -> str:
+    """The words among the metadata, a line for each field: "Ridley Scott" or "linen, cotton".
+
+    People ask for what only the metadata names: an actor, a colour, an occasion. Addresses say
+    nothing; `codes` decides about single words with digits ("AF-1234"), which the lexical leg
+    matches and an embedding only blurs.
+    """
+    lines = []
+    for value in metadata.values():
+        values = value if isinstance(value, list) else [value]
+        words = [v for v in values if isinstance(v, str) and _is_wording(v, codes=codes)]
+        if words:
+            lines.append(", ".join(words))
+    return "\n".join(lines)
+
+
+def with_metadata(text: str, words: str, *, counter: TokenCounter, tokens: int) -> str:
+    """`text` and after it as much of `words` as makes at most `tokens` tokens in all."""
+    shown = _first_tokens(counter, words, tokens - counter.count(text)) if words else ""
+    return f"{text}\n{shown}" if shown else text
+
+
+def _is_wording(value: str, *, codes: bool) -> bool:
+    if not value.strip() or "://" in value:
+        return False
+    return codes or " " in value.strip() or not any(letter.isdigit() for letter in value)
 
 
 def _path(title: str, chunk: Chunk) -> list[str]:

@@ -4,7 +4,13 @@ import asyncio
 
 from ragstone.domain.document import Document, ParsedDocument, content_hash, document_id
 from ragstone.ingest.chunk import Chunker
-from ragstone.ingest.context import embedding_text, lexical_text, table_headers
+from ragstone.ingest.context import (
+    embedding_text,
+    lexical_text,
+    metadata_words,
+    table_headers,
+    with_metadata,
+)
 from ragstone.ingest.intake import Ticket
 from ragstone.ingest.publish import Prepared
 from ragstone.ingest.validate import require_document
@@ -49,22 +55,23 @@ async def cut(chunker: Chunker, item: Prepared) -> None:
 
 
 def _cut(chunker: Chunker, item: Prepared) -> None:
-    title = item.parsed.title
+    title, settings = item.parsed.title, chunker.settings
     item.chunks = chunker.chunk(item.parsed)
     headers = table_headers(item.parsed, item.chunks)
-    item.embedding_texts = [
-        embedding_text(
-            title,
-            piece,
-            header,
-            counter=chunker.counter,
-            prefix_tokens=chunker.settings.prefix_tokens,
+    for piece, header in zip(item.chunks, headers, strict=True):
+        embedded = embedding_text(
+            title, piece, header, counter=chunker.counter, prefix_tokens=settings.prefix_tokens
         )
-        for piece, header in zip(item.chunks, headers, strict=True)
-    ]
-    item.lexical_texts = [
-        lexical_text(title, piece, header)
-        for piece, header in zip(item.chunks, headers, strict=True)
-    ]
+        indexed = lexical_text(title, piece, header)
+        if piece.ordinal == 0:  # once a document: on every chunk it would drown their own words
+            embedded = with_metadata(
+                embedded,
+                metadata_words(item.metadata, codes=False),
+                counter=chunker.counter,
+                tokens=settings.target_tokens + settings.prefix_tokens,
+            )
+            indexed = "\n".join(filter(None, [indexed, metadata_words(item.metadata, codes=True)]))
+        item.embedding_texts.append(embedded)
+        item.lexical_texts.append(indexed)
     item.vectors = [[] for _ in item.chunks]
     item.missing = len(item.chunks)
