@@ -68,7 +68,8 @@ def search(
 
 def _print_sources(answer: dict[str, Any]) -> None:
     typer.echo("\n")
-    for citation in answer["citations"]:
+    cited = {citation["number"]: citation for citation in reversed(answer["citations"])}
+    for citation in sorted(cited.values(), key=lambda one: int(one["number"])):
         page = f", page {citation['page']}" if citation["page"] else ""
         typer.secho(f"[{citation['number']}] ", fg="cyan", nl=False)
         typer.secho(f"{citation['title']}{page}", bold=True, nl=False)
@@ -84,9 +85,11 @@ def _print_sources(answer: dict[str, Any]) -> None:
 
 def _print_degraded(rungs: list[str]) -> None:
     if rungs:
-        typer.secho(f"Left out: {', '.join(rungs)}", fg="yellow", err=True)
+        typer.secho(f"Degraded: {', '.join(rungs)}", fg="yellow", err=True)
 
 
 def _where(passage: dict[str, Any]) -> str:
     page = f", page {passage['page']}" if passage["page"] else ""
-    return " > ".join([passage["title"], *passage["heading_path"]]) + page
+    title, path = passage["title"], passage["heading_path"]
+    below = path[1:] if path[:1] == [title] else path
+    return " > ".join([title, *below]) + page

@@ -28,11 +28,12 @@ async def ingest_sample(home: Path, url: str, products: int) -> None:
                 console.print(f"{error['external_id']}: {error['message']}", markup=False)
     example = (
         f"curl -s {url}/v1/answers -H 'Content-Type: application/json' "
-        """-d '{"question": "How long do I have to return a sale item?"}'"""
+        """-d '{"question": "Can I collect my order in a store?"}'"""
     )
     console.print(f"\nOpen [bold]{url}[/bold] in a browser, or ask in another terminal:\n")
     console.print(f"  {example}\n", markup=False, highlight=False, soft_wrap=True)
     console.print(
-        f"  .venv/bin/ragstone --home {home} ask 'Can I wash a wool coat?'\n", markup=False
+        f"  .venv/bin/ragstone --home {home} ask 'How long is the mattress guarantee?'\n",
+        markup=False,
     )
     console.print("Ctrl-C stops the server.")

@@ -1,5 +1,6 @@
 """`ingest`, `documents`, `collections` and `jobs`."""
 
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -164,10 +165,17 @@ def print_rows(
 
     table = Table(box=None, pad_edge=False)
     for column in columns:
-        table.add_column(column.replace("_", " "), overflow="fold")
+        table.add_column(column.replace("_", " "), overflow="fold", no_wrap=column == "id")
     for row in rows:
-        table.add_row(*(str(row[column]) for column in columns))
-    Console().print(table, markup=False)
+        table.add_row(*(_cell(row[column]) for column in columns))
+    # Lines are not broken where a program reads them.
+    Console(width=None if sys.stdout.isatty() else 1000).print(table, markup=False)
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, list):
+        return ", ".join(map(str, value))
+    return "" if value is None else str(value)
 
 
 def quoted(name: str) -> str:
