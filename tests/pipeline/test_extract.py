@@ -12,7 +12,7 @@ from ragstone.domain.passage import Passage, Scores
 from ragstone.models.embedders.fake import HashingEmbedder
 from ragstone.models.embedders.onnx_minilm import MiniLmEmbedder
 from ragstone.pipeline.cues import answer_types, content_stems, holds_answer_type, stem
-from ragstone.pipeline.extract import NOT_FOUND, Extract, extract
+from ragstone.pipeline.extract import Extract, extract
 from ragstone.pipeline.units import split_units
 from ragstone.ports import Embedder
 
@@ -109,8 +109,7 @@ async def test_the_sentence_that_answers_is_quoted_and_cited(
 async def test_what_is_not_there_is_not_found(embedder, question) -> None:
     result = await extract(question, PASSAGES, embedder)
     assert not result.found
-    assert result.text == NOT_FOUND
-    assert "not found in the documents" in result.text
+    assert result.text == ""
     assert result.citations == ()
 
 
@@ -247,7 +246,7 @@ async def test_every_quote_stands_in_its_passage(parts, question) -> None:
     text = "".join(piece + gap for piece, gap in parts)
     passages = [passage(1, text), passage(2, CARE, start=0)]
     result = await extract(question + " return sale items days", passages, BrokenEmbedder())
-    assert result.found == bool(result.citations) == (result.text != NOT_FOUND)
+    assert result.found == bool(result.citations) == (result.text != "")
     for quote in result.citations:
         assert passages[quote.number - 1].start <= quote.start < quote.end
         assert quote.end <= passages[quote.number - 1].end
@@ -319,3 +318,21 @@ def test_forms_of_a_word_meet_in_one_stem() -> None:
     ):
         assert len({stem(form) for form in forms.split()}) == 1
     assert content_stems("What is the price of it?") == {stem("price")}
+
+
+async def test_quotes_of_several_documents_stand_under_their_titles(embedder) -> None:
+    found = [
+        passage(1, "Sale items can be returned within 21 days.", title="Returns 2026"),
+        passage(2, "The return window of sale items: 14 days in all shops.", title="Returns 2024"),
+    ]
+    result = await extract("How many days to return sale items?", found, embedder)
+    titles = {f"[{n}]": f"Returns {year}: " for n, year in ((1, 2026), (2, 2024))}
+    lines = result.text.splitlines()
+    assert len(lines) == 2
+    assert all(line.startswith(titles[line[-3:]]) for line in lines)
+
+
+async def test_quotes_of_one_document_need_no_title(embedder) -> None:
+    result = await extract("How many days to return sale items?", PASSAGES[:1], embedder)
+    assert result.found
+    assert not result.text.startswith("Returns policy:")

@@ -6,7 +6,14 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Final, Literal
 
-from ragstone.pipeline.sentences import STOP_WORDS
+STOP_WORDS: Final = frozenset(
+    "a about after all am an and any are as at be been before being but by can could did do does "
+    "doing for from had has have having he her here hers him his how i if in into is it its just "
+    "may me might more most must my no nor not of on once only or other our out over own please "
+    "shall she should so some such than that the their them then there these they this those to "
+    "too under until up us very was we were what when where which while who whom why will with "
+    "would you your yours".split()
+)
 
 AnswerType = Literal["time", "money", "number", "name"]
 

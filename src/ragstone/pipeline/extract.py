@@ -25,8 +25,6 @@ from ragstone.pipeline.evidence import (
 )
 from ragstone.ports import Embedder
 
-NOT_FOUND: Final = "The answer was not found in the documents."
-
 LEXICAL_RUNG: Final = "extract_lexical"
 """In `Extract.degraded`: the embedder failed, words alone decided."""
 
@@ -67,7 +65,7 @@ class Extract(msgspec.Struct, frozen=True, kw_only=True):
     """The quoted sentences, or that there are none."""
 
     text: str
-    """Each sentence followed by its marker `[n]`; `NOT_FOUND` when nothing fits."""
+    """Each sentence followed by its marker `[n]`; empty when nothing fits."""
     citations: tuple[Quote, ...]
     """In the order of the text."""
     found: bool
@@ -169,7 +167,7 @@ def _answer(
         return _nothing(confidence, degraded)
     chosen = _with_context(evidence, _choose(ranked, max_sentences), max_sentences)
     return Extract(
-        text=_render(chosen),
+        text=_render(evidence, chosen),
         citations=tuple(_quote(evidence, unit) for unit in chosen),
         found=True,
         confidence=confidence,
@@ -178,9 +176,7 @@ def _answer(
 
 
 def _nothing(confidence: float, degraded: tuple[str, ...]) -> Extract:
-    return Extract(
-        text=NOT_FOUND, citations=(), found=False, confidence=confidence, degraded=degraded
-    )
+    return Extract(text="", citations=(), found=False, confidence=confidence, degraded=degraded)
 
 
 def _choose(ranked: Ranked, limit: int) -> list[Candidate]:
@@ -231,15 +227,25 @@ def _quote(evidence: Evidence, unit: Candidate) -> Quote:
     return Quote(unit.number, start + unit.unit.start, start + unit.unit.end)
 
 
-def _render(chosen: Sequence[Candidate]) -> str:
-    """Sentences run on; rows and list items have a line each."""
+def _render(evidence: Evidence, chosen: Sequence[Candidate]) -> str:
+    """Sentences run on; rows and list items have a line each.
+
+    Quotes of several documents stand under their titles: which of two policies is the old
+    one, or which lamp is meant, often only the title says.
+    """
+    documents = [evidence.passages[unit.number - 1].document_id for unit in chosen]
+    several = len(set(documents)) > 1
     text = ""
     before: Candidate | None = None
-    for unit in chosen:
+    for unit, document in zip(chosen, documents, strict=True):
+        other = before is None or document != evidence.passages[before.number - 1].document_id
         if before is not None:
             prose = unit.unit.kind == before.unit.kind == "sentence"
-            text += " " if prose else "\n"
-        text += f"{_one_line(unit.text)} [{unit.number}]"
+            text += " " if prose and not (several and other) else "\n"
+        title = _one_line(evidence.passages[unit.number - 1].title) if several and other else ""
+        quote = _one_line(unit.text)
+        text += f"{title}: " if title and not quote.startswith(title) else ""
+        text += f"{quote} [{unit.number}]"
         before = unit
     return text
 

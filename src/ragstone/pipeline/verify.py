@@ -7,7 +7,8 @@ from ragstone.domain.answer import Citation, Span
 from ragstone.domain.passage import Passage
 from ragstone.observe.trace import Trace
 from ragstone.pipeline.citations import CitationFilter, statements_citing
-from ragstone.pipeline.sentences import content_words, sentence_spans
+from ragstone.pipeline.cues import content_stems
+from ragstone.pipeline.units import split_units
 
 _NUMBER: Final = re.compile(r"\d+(?:[.,]\d+)*")
 
@@ -50,13 +51,16 @@ def cite(number: int, passage: Passage, span: Span) -> Citation:
 
 def _supporting_span(text: str, number: int, passage: Passage) -> Span:
     """The passage's sentence with the most words of the citing statements, else all of it."""
-    wanted = content_words(" ".join(statements_citing(text, number)))
+    wanted = content_stems(" ".join(statements_citing(text, number)))
     best, best_overlap = Span(passage.start, passage.end), 0.0
-    for start, end in sentence_spans(passage.text):
-        words = content_words(passage.text[start:end])
+    for unit in split_units(passage.text, passage.heading_path):
+        if unit.kind == "heading":
+            continue
+        words = content_stems(passage.text[unit.start : unit.end])
         overlap = len(words & wanted) / (1 + len(words)) ** 0.5 if words else 0.0
         if overlap > best_overlap:
-            best, best_overlap = Span(passage.start + start, passage.start + end), overlap
+            best_overlap = overlap
+            best = Span(passage.start + unit.start, passage.start + unit.end)
     return best
 
 
