@@ -1,9 +1,12 @@
 """Structured logs: one line a request, and never the text of a question, passage or answer."""
 
+import json
 import logging
 import sys
+from collections.abc import Callable
 from typing import Literal
 
+import msgspec
 import structlog
 
 
@@ -18,7 +21,7 @@ def configure_logging(
     renderer: structlog.types.Processor = (
         structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
         if text
-        else structlog.processors.JSONRenderer()
+        else structlog.processors.JSONRenderer(serializer=_encoded)
     )
     shared: list[structlog.types.Processor] = [
         structlog.processors.add_log_level,
@@ -43,3 +46,11 @@ def configure_logging(
     root.handlers[:] = [handler]
     root.setLevel(max(threshold, logging.WARNING))
     logging.getLogger("ragstone").setLevel(threshold)
+
+
+def _encoded(record: object, default: Callable[[object], object]) -> str:
+    """One line of JSON; `default` is what structlog makes of a value that JSON has not."""
+    try:
+        return msgspec.json.encode(record, enc_hook=default).decode()
+    except UnicodeEncodeError:  # a lone surrogate, as in an undecodable file name
+        return json.dumps(record, default=default)

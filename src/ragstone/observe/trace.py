@@ -3,8 +3,6 @@
 import re
 import secrets
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Final
 
 from ragstone.observe.metrics import Metrics
@@ -36,14 +34,9 @@ class Trace:
         self._metrics = metrics
         self._started = time.perf_counter()
 
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        """Times what runs inside, also when it fails."""
-        start = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.record(name, time.perf_counter() - start)
+    def stage(self, name: str) -> "_Timed":
+        """`with trace.stage(name)` times what runs inside, also when it fails."""
+        return _Timed(self, name)
 
     def record(self, name: str, seconds: float) -> None:
         """Add a stage's time; a name used twice adds up."""
@@ -61,3 +54,17 @@ class Trace:
     def elapsed(self) -> float:
         """Seconds since the request began."""
         return time.perf_counter() - self._started
+
+
+class _Timed:
+    __slots__ = ("_name", "_started", "_trace")
+
+    def __init__(self, trace: Trace, name: str) -> None:
+        self._trace = trace
+        self._name = name
+
+    def __enter__(self) -> None:
+        self._started = time.perf_counter()
+
+    def __exit__(self, *_: object) -> None:
+        self._trace.record(self._name, time.perf_counter() - self._started)

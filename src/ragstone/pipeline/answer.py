@@ -4,8 +4,8 @@ Stages know nothing of one another. Each is timed, and none begins after the dea
 was left out on the way is on the trace, and so in the response.
 """
 
-from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 
 from ragstone.domain.answer import (
     Answer,
@@ -29,13 +29,14 @@ from ragstone.pipeline.collection import open_collection
 from ragstone.pipeline.embed import embed
 from ragstone.pipeline.events import Written
 from ragstone.pipeline.generate import EXTRACTIVE, generate
-from ragstone.pipeline.pack import pack
+from ragstone.pipeline.pack import estimated_tokens, pack
 from ragstone.pipeline.prompt import build_prompt
 from ragstone.pipeline.recall import prompt_key, question_key, recall, remember
 from ragstone.pipeline.rerank import rerank
 from ragstone.pipeline.retrieve import retrieve
 from ragstone.pipeline.services import Services
 from ragstone.pipeline.settle import Bill, reserve_and_settle
+from ragstone.pipeline.stage import Stage
 from ragstone.pipeline.understand import understand
 from ragstone.resilience.deadline import Deadline
 
@@ -64,7 +65,7 @@ async def answer(
         reserve_and_settle(principal, upper_bound, s.ledger, s.metrics) as bill,
     ):
         key = question_key(question, principal, collection, application, model_name, recipe)
-        async with _stage("recall", deadline, trace):
+        async with Stage("recall", deadline, trace):
             kept = await recall("question", key, s.cache, s.metrics)
         if kept is not None:
             for event in _replay(kept, trace, bill):
@@ -74,10 +75,10 @@ async def answer(
         with trace.stage("understand"):
             query = understand(question)
 
-        async with _stage("embed", deadline, trace):
+        async with Stage("embed", deadline, trace):
             vector = await embed(query, question.mode, s.embedder, trace)
 
-        async with _stage("retrieve", deadline, trace):
+        async with Stage("retrieve", deadline, trace):
             found = await retrieve(
                 query,
                 vector,
@@ -93,7 +94,7 @@ async def answer(
                 metrics=s.metrics,
             )
 
-        async with _stage("rerank", deadline, trace):
+        async with Stage("rerank", deadline, trace):
             ranked = await rerank(
                 query,
                 found,
@@ -108,7 +109,7 @@ async def answer(
                 ranked,
                 top_k=question.top_k,
                 budget_tokens=recipe.context_tokens,
-                count_tokens=s.embedder.count_tokens,
+                count_tokens=estimated_tokens,
             )
             prompt = build_prompt(
                 application,
@@ -119,7 +120,7 @@ async def answer(
             )
 
         by_prompt = prompt_key(prompt, evidence.passages, principal, application, model_name)
-        async with _stage("recall", deadline, trace):
+        async with Stage("recall", deadline, trace):
             kept = await recall("prompt", by_prompt, s.cache, s.metrics)
         if kept is not None:
             for event in _replay(kept, trace, bill):
@@ -162,14 +163,6 @@ def outcome_of(answer: Answer) -> str:
     if answer.degraded:
         return "degraded"
     return "abstained" if answer.answer_kind == "not_found" else "ok"
-
-
-@asynccontextmanager
-async def _stage(name: str, deadline: Deadline, trace: Trace) -> AsyncIterator[None]:
-    """Times a stage, does not begin it after the deadline, and ends it when that passes."""
-    with trace.stage(name):
-        async with deadline.limit(name):
-            yield
 
 
 def _with_spares(top_k: int) -> int:

@@ -25,6 +25,8 @@ class CitationFilter:
 
     def feed(self, text: str) -> str:
         """What may be shown now."""
+        if not self._held and "[" not in text:
+            return text
         text = self._held + text
         open_marker = _MAY_BECOME_MARKER.search(text)
         if open_marker and len(text) - open_marker.start() <= _LONGEST_MARKER:

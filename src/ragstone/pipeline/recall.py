@@ -44,7 +44,7 @@ def question_key(
         application.name,
         application.prompt_version,
         model,
-        msgspec.to_builtins(recipe),
+        recipe,
     )
 
 

@@ -85,6 +85,7 @@ async def tell(
     system = call.system
     deadline = Deadline(system.clock, system.settings.admission.deadline_seconds)
     metrics, model = system.metrics, system.model_name
+    gaps = metrics.inter_token.labels(model)
     last = 0.0
     events = answer(
         question,
@@ -99,7 +100,7 @@ async def tell(
             if isinstance(event, Delta):
                 now = call.trace.elapsed()
                 if last:
-                    metrics.inter_token.labels(model).observe(now - last)
+                    gaps.observe(now - last)
                 else:
                     metrics.first_token.labels(application.name, model).observe(now)
                 last = now
