@@ -35,5 +35,6 @@ async def ingest_sample(home: Path, url: str, products: int) -> None:
     console.print(
         f"  .venv/bin/ragstone --home {home} ask 'How long is the mattress guarantee?'\n",
         markup=False,
+        soft_wrap=True,
     )
     console.print("Ctrl-C stops the server.")
