@@ -43,6 +43,7 @@ def ingest(
         )
         names = ("added", "changed", "unchanged", "failed", "chunks")
         counts = {name: outcome.count(name) for name in names}
+        counts["failed"] += len(outcome.refused)
         if context.as_json:
             print_json({**counts, "errors": outcome.errors, "jobs": outcome.jobs})
         else:
