@@ -14,7 +14,7 @@ from ragstone.caches.memory import MemoryCache
 from ragstone.domain.clock import SystemClock
 from ragstone.domain.collection import EmbedderIdentity
 from ragstone.domain.principal import Principal
-from ragstone.domain.query import SearchRequest
+from ragstone.domain.query import FusionSettings, SearchRequest
 from ragstone.governance.ledger import UsageLedger
 from ragstone.home import Home, open_home
 from ragstone.index.qdrant_edge import QdrantEdgeIndex
@@ -183,8 +183,9 @@ def _cache(settings: Settings, clock: Clock) -> MemoryCache | None:
 def _recipe(settings: Settings) -> Recipe:
     return Recipe(
         candidates=settings.retrieval.candidates,
-        fusion_method=settings.retrieval.fusion,
-        dense_weight=settings.retrieval.dense_weight,
+        fusion=FusionSettings(
+            method=settings.retrieval.fusion, dense_weight=settings.retrieval.dense_weight
+        ),
         context_tokens=settings.retrieval.context_tokens,
         max_tokens=settings.llm.max_tokens,
         temperature=settings.llm.temperature,

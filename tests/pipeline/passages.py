@@ -1,6 +1,18 @@
 """Passages for the tests of the stages."""
 
 from ragstone.domain.passage import Passage, Scores
+from ragstone.domain.query import FusionSettings
+from ragstone.pipeline.services import Recipe
+
+RECIPE = Recipe(
+    candidates=50,
+    fusion=FusionSettings(),
+    context_tokens=1_000,
+    max_tokens=100,
+    temperature=0.0,
+    rerank_seconds=0.5,
+    cache_ttl_seconds=60.0,
+)
 
 
 def passage(text: str, *, number: int = 1, document: str = "doc_a", start: int = 0) -> Passage:

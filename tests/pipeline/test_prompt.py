@@ -6,7 +6,7 @@ from ragstone.apps import ASSISTANT
 from ragstone.domain.query import Question, Turn
 from ragstone.pipeline.prompt import build_prompt
 from ragstone.ports import Prompt
-from tests.pipeline.passages import passage
+from tests.pipeline.passages import RECIPE, passage
 
 GOLDEN = Path(__file__).parent / "golden" / "prompt.txt"
 
@@ -16,8 +16,7 @@ def _prompt(question: str, texts: list[str], *turns: Turn) -> Prompt:
         ASSISTANT,
         Question(text=question, collection="help", conversation=turns),
         [passage(text, number=n) for n, text in enumerate(texts, 1)],
-        max_tokens=100,
-        temperature=0.0,
+        RECIPE,
     )
 
 

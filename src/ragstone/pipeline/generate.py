@@ -29,6 +29,7 @@ _FALLBACK_SECONDS: Final = 1.0
 async def generate(
     prompt: Prompt,
     query: str,
+    vector: list[float] | None,
     passages: list[Passage],
     *,
     application: Application,
@@ -61,7 +62,7 @@ async def generate(
             if begun:
                 raise
             trace.degrade("extractive_answer", error)
-    written = await _extract(query, passages, application, embedder, trace)
+    written = await _extract(query, vector, passages, application, embedder, trace)
     yield written.text
     yield written
 
@@ -115,12 +116,13 @@ async def _write(
 
 async def _extract(
     query: str,
+    vector: list[float] | None,
     passages: list[Passage],
     application: Application,
     embedder: Embedder,
     trace: Trace,
 ) -> Written:
-    found = await extract(query, passages, embedder)
+    found = await extract(query, passages, embedder, vector=vector)
     for rung in found.degraded:
         trace.degrade(rung)
     if not found.found:

@@ -58,6 +58,11 @@ def estimated_tokens(text: str) -> int:
     return -(-len(text.encode(errors="replace")) // _BYTES_PER_TOKEN)
 
 
+def with_spares(top_k: int) -> int:
+    """A few more than asked for, since `pack` drops what repeats."""
+    return top_k + max(2, top_k // 2)
+
+
 def _covers(other: Passage, passage: Passage) -> bool:
     """True when `other` holds the whole of `passage`'s stretch of the same document."""
     return (

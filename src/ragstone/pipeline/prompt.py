@@ -6,6 +6,7 @@ from typing import Final
 from ragstone.domain.application import Application
 from ragstone.domain.passage import Passage
 from ragstone.domain.query import Question
+from ragstone.pipeline.services import Recipe
 from ragstone.ports import Prompt, PromptMessage
 
 _CLOSING_TAG: Final = re.compile(r"</\s*(passages?|question)\b", re.IGNORECASE)
@@ -15,9 +16,7 @@ def build_prompt(
     application: Application,
     question: Question,
     passages: list[Passage],
-    *,
-    max_tokens: int,
-    temperature: float,
+    recipe: Recipe,
 ) -> Prompt:
     """System prompt, the last turns of the conversation, then passages and question as data."""
     blocks = [_block(number, passage) for number, passage in enumerate(passages, start=1)]
@@ -26,8 +25,8 @@ def build_prompt(
     return Prompt(
         system=application.system_prompt,
         messages=[*_history(question, application.max_turns), PromptMessage("user", ask)],
-        max_tokens=max_tokens,
-        temperature=temperature,
+        max_tokens=recipe.max_tokens,
+        temperature=recipe.temperature,
     )
 
 

@@ -5,6 +5,7 @@ import asyncio
 from ragstone.domain.errors import DependencyError
 from ragstone.domain.passage import Passage
 from ragstone.observe.trace import Trace
+from ragstone.pipeline.services import Recipe
 from ragstone.ports import Reranker
 from ragstone.resilience.deadline import Deadline
 
@@ -12,16 +13,15 @@ from ragstone.resilience.deadline import Deadline
 async def rerank(
     query: str,
     passages: list[Passage],
-    *,
     reranker: Reranker | None,
-    seconds: float,
+    recipe: Recipe,
     deadline: Deadline,
     trace: Trace,
 ) -> list[Passage]:
     """The fused order when there is no reranker, or (labelled) when it failed or was slow."""
     if reranker is None or len(passages) < 2:
         return passages
-    budget = min(seconds, deadline.remaining())
+    budget = min(recipe.rerank_seconds, deadline.remaining())
     try:
         async with asyncio.timeout(budget):
             return await reranker.rerank(query, passages, deadline=deadline.at)

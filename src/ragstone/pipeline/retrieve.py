@@ -2,9 +2,10 @@
 
 from ragstone.domain.passage import Passage
 from ragstone.domain.principal import Principal
-from ragstone.domain.query import FusionSettings, Question, SearchRequest
+from ragstone.domain.query import Question, SearchRequest
 from ragstone.observe.metrics import Metrics
 from ragstone.observe.trace import Trace
+from ragstone.pipeline.services import Recipe
 from ragstone.ports import Index
 
 
@@ -15,8 +16,7 @@ async def retrieve(
     principal: Principal,
     *,
     limit: int,
-    candidates: int,
-    fusion: FusionSettings,
+    recipe: Recipe,
     index: Index,
     trace: Trace,
     metrics: Metrics,
@@ -29,9 +29,9 @@ async def retrieve(
         vector=vector,
         text=query if mode != "dense" else None,
         limit=limit,
-        candidates=max(candidates, limit),
+        candidates=max(recipe.candidates, limit),
         filters=question.filters,
-        fusion=fusion,
+        fusion=recipe.fusion,
     )
     found = await index.search(principal, request)
     for rung in found.degraded:

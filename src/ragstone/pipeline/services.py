@@ -1,8 +1,8 @@
 """What the path of a question is wired to, made once by `assembly`."""
 
 from dataclasses import dataclass
-from typing import Literal
 
+from ragstone.domain.query import FusionSettings
 from ragstone.observe.metrics import Metrics
 from ragstone.ports import (
     Admission,
@@ -22,8 +22,7 @@ class Recipe:
     """How passages are found and packed, and how long an answer may be."""
 
     candidates: int
-    fusion_method: Literal["convex", "rrf"]
-    dense_weight: float
+    fusion: FusionSettings
     context_tokens: int
     max_tokens: int
     temperature: float

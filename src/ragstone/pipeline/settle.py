@@ -4,11 +4,14 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from typing import Final
 
 from ragstone.domain.principal import Principal
 from ragstone.domain.usage import Usage
 from ragstone.observe.metrics import Metrics
 from ragstone.ports import Ledger
+
+_UNDECIDED: Final = "error"
 
 
 @dataclass(slots=True)
@@ -17,7 +20,7 @@ class Bill:
 
     usage: Usage = field(default_factory=Usage)
     model: str = "none"
-    outcome: str = "error"
+    outcome: str = _UNDECIDED
 
 
 @asynccontextmanager
@@ -30,7 +33,8 @@ async def reserve_and_settle(
     try:
         yield bill
     except (asyncio.CancelledError, GeneratorExit):
-        bill.outcome = "cancelled"
+        if bill.outcome == _UNDECIDED:  # a client may also leave after the last event
+            bill.outcome = "cancelled"
         raise
     finally:
         # Shielded: a second cancellation must not leave the reservation open.

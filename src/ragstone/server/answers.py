@@ -13,7 +13,8 @@ from ragstone.domain.answer import Answer, AnswerEvent, Delta, Done
 from ragstone.domain.application import Application
 from ragstone.domain.errors import InvalidRequest, PayloadTooLarge, RagstoneError
 from ragstone.domain.query import Filter, Question, SearchMode, Turn
-from ragstone.pipeline.answer import answer, outcome_of
+from ragstone.pipeline.answer import answer
+from ragstone.pipeline.tell import outcome_of
 from ragstone.resilience.deadline import Deadline
 from ragstone.server.call import Call, unexpected
 from ragstone.server.errors import ErrorBody, ErrorResponse, error_body

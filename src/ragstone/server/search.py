@@ -5,7 +5,7 @@ from starlette.responses import Response
 
 from ragstone.apps import ASSISTANT
 from ragstone.domain.passage import Passage
-from ragstone.domain.query import Filter, FusionSettings, Question, SearchMode
+from ragstone.domain.query import Filter, Question, SearchMode
 from ragstone.pipeline.collection import open_collection
 from ragstone.pipeline.embed import embed
 from ragstone.pipeline.retrieve import retrieve
@@ -60,10 +60,7 @@ async def post_search(call: Call) -> Response:
                 question,
                 call.principal,
                 limit=question.top_k,
-                candidates=s.recipe.candidates,
-                fusion=FusionSettings(
-                    method=s.recipe.fusion_method, dense_weight=s.recipe.dense_weight
-                ),
+                recipe=s.recipe,
                 index=s.index,
                 trace=trace,
                 metrics=s.metrics,
