@@ -38,12 +38,7 @@ def values_by_kind(metadata: Metadata) -> dict[tuple[str, Kind], list[Scalar]]:
 
 
 def check(filters: Iterable[Filter], known: KnownFields) -> None:
-    """Raises `InvalidFilter` for a field that no document has, or has in another kind.
-
-    A shard without any metadata (an empty one) accepts every filter.
-    """
-    if not known:
-        return
+    """Raises `InvalidFilter` for a field that no document has, or has in another kind."""
     for condition in filters:
         if condition.field not in known:
             raise InvalidFilter(
