@@ -40,7 +40,7 @@ _BODY: Final = "body"
 _OVERSAMPLING: Final = 2.0
 _GRAPH_DEGREE: Final = 16
 _GRAPH_EF_CONSTRUCT: Final = 128
-_GRAPH_EF_SEARCH: Final = 128
+_GRAPH_EF_SEARCH: Final = 100
 
 _PAGE: Final = 1_000
 
