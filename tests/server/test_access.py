@@ -90,6 +90,20 @@ async def test_a_revoked_key_is_refused_and_the_server_does_not_fall_open(
     assert (await server.json("GET", "/v1/collections"))[0] == 401
 
 
+async def test_only_the_local_operator_makes_keys_of_other_tenants(server: Running) -> None:
+    admin = await _key(server, "admin")
+    local = server.system.local_token
+    status, made = await server.json("POST", "/v1/keys", {"tenant": "theirs"}, key=local)
+    assert (status, made["key"]["tenant"]) == (201, "theirs")
+    status, refused = await server.json("POST", "/v1/keys", {"tenant": "theirs"}, key=admin)
+    assert (status, refused["error"]["code"]) == (403, "forbidden")
+    path = f"/v1/keys/{made['key']['id']}"
+    assert (await server.json("DELETE", path, key=admin))[0] == 404
+    listed = [len((await server.json("GET", "/v1/keys", key=k))[1]["keys"]) for k in (admin, local)]
+    assert listed == [1, 2]
+    assert (await server.json("DELETE", path, key=local))[0] == 200
+
+
 async def test_secrets_are_never_listed(server: Running) -> None:
     admin = await _key(server, "admin")
     _, made = await server.json("POST", "/v1/keys", {"label": "till"}, key=admin)

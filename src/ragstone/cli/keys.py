@@ -20,11 +20,20 @@ def create_key(
     ] = None,
     user: Annotated[str | None, typer.Option(help="For whom it speaks.")] = None,
     group: Annotated[list[str] | None, typer.Option(help="Their groups; repeatable.")] = None,
+    tenant: Annotated[
+        str | None, typer.Option(help="Whose documents it sees.", show_default="default")
+    ] = None,
     label: Annotated[str, typer.Option(help="A note for yourself.")] = "",
 ) -> None:
     """Make a key. Its secret is shown once."""
     context = context_of(typer_context)
-    body = {"scopes": scope or ["ask"], "user": user, "groups": group or [], "label": label}
+    body = {
+        "scopes": scope or ["ask"],
+        "user": user,
+        "groups": group or [],
+        "label": label,
+        "tenant": tenant,
+    }
 
     async def work(client: Client) -> Any:
         return await client.post("/v1/keys", body)
@@ -47,7 +56,7 @@ def list_keys(typer_context: typer.Context) -> None:
         return found
 
     context = context_of(typer_context)
-    columns = ("id", "label", "user", "groups", "scopes", "revoked_at")
+    columns = ("id", "tenant", "label", "user", "groups", "scopes", "revoked_at")
     print_rows(context, run_with_client(context, work), columns, empty="No keys yet.")
 
 

@@ -5,7 +5,7 @@ from typing import Annotated
 import msgspec
 from starlette.responses import Response
 
-from ragstone.domain.errors import NotFound
+from ragstone.domain.errors import Forbidden, NotFound
 from ragstone.domain.principal import Scope
 from ragstone.governance.keys import new_key
 from ragstone.ports import ApiKey
@@ -16,7 +16,7 @@ _Name = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
 
 
 class KeyRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Whom the key speaks for, and what it may do. Its tenant is the caller's."""
+    """Whom the key speaks for, and what it may do."""
 
     scopes: Annotated[list[Scope], msgspec.Meta(min_length=1)] = msgspec.field(
         default_factory=lambda: ["ask"]
@@ -24,12 +24,15 @@ class KeyRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     user: _Name | None = None
     groups: list[_Name] = []
     label: str = ""
+    tenant: _Name | None = None
+    """Default: the caller's. Another one may be named only from the server's own machine."""
 
 
 class KeyView(msgspec.Struct, frozen=True, kw_only=True):
     """A key without its secret."""
 
     id: str
+    tenant: str
     label: str
     user: str | None
     groups: list[str]
@@ -55,8 +58,15 @@ _REQUEST = msgspec.json.Decoder(KeyRequest)
 async def post_key(call: Call) -> Response:
     """Make an API key. From the first one on, every request needs a key."""
     wanted = await call.body(_REQUEST)
+    tenant = wanted.tenant or call.principal.tenant
+    if not _manages(call, tenant):
+        raise Forbidden(
+            "A key makes keys of its own tenant only.",
+            remedy="Run `ragstone keys create --tenant` on the server's machine.",
+            field="tenant",
+        )
     secret, key = new_key(
-        tenant=call.principal.tenant,
+        tenant=tenant,
         user=wanted.user,
         groups=list(wanted.groups),
         scopes=wanted.scopes,
@@ -69,27 +79,32 @@ async def post_key(call: Call) -> Response:
 
 
 async def get_keys(call: Call) -> Response:
-    """The keys of the caller's tenant, without their secrets."""
+    """The keys of the caller's tenant (on the server's machine: all), without their secrets."""
     keys = await call.system.records.keys()
-    mine = [_view(key) for key in keys if key.tenant == call.principal.tenant]
-    return call.json(KeysResponse(mine))
+    return call.json(KeysResponse([_view(key) for key in keys if _manages(call, key.tenant)]))
 
 
 async def delete_key(call: Call) -> Response:
     """Revoke a key; it is refused within a second."""
     key_id = call.request.path_params["key_id"]
     keys = {key.id: key.tenant for key in await call.system.records.keys()}
-    mine = keys.get(key_id) == call.principal.tenant
-    if not mine or not await call.system.records.revoke_key(key_id):
+    managed = key_id in keys and _manages(call, keys[key_id])
+    if not managed or not await call.system.records.revoke_key(key_id):
         raise NotFound(
             f"There is no key {key_id[:80]!r} to revoke.", remedy="List them with GET /v1/keys."
         )
     return call.json(Deleted(key_id))
 
 
+def _manages(call: Call, tenant: str) -> bool:
+    """The local operator, who holds no key, manages every tenant's."""
+    return call.principal.key_id is None or call.principal.tenant == tenant
+
+
 def _view(key: ApiKey) -> KeyView:
     return KeyView(
         id=key.id,
+        tenant=key.tenant,
         label=key.label,
         user=key.user,
         groups=key.groups,
