@@ -189,6 +189,7 @@ def _recipe(settings: Settings) -> Recipe:
         context_tokens=settings.retrieval.context_tokens,
         max_tokens=settings.llm.max_tokens,
         temperature=settings.llm.temperature,
+        model_seconds=settings.llm.timeout_seconds,
         rerank_seconds=settings.reranker.timeout_seconds,
         cache_ttl_seconds=settings.cache.ttl_seconds,
     )

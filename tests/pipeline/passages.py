@@ -10,6 +10,7 @@ RECIPE = Recipe(
     context_tokens=1_000,
     max_tokens=100,
     temperature=0.0,
+    model_seconds=60.0,
     rerank_seconds=0.5,
     cache_ttl_seconds=60.0,
 )

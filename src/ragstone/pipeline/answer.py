@@ -40,10 +40,12 @@ async def answer(
     deadline: Deadline,
     trace: Trace,
     services: Services,
+    streamed: bool = True,
 ) -> AsyncGenerator[AnswerEvent, None]:
     """Tells the answer as it comes: passages, deltas, citations, done.
 
-    Raises `RagstoneError`s; closing the iterator ends all work and settles what was used.
+    Not `streamed` says that nobody sees the deltas, so that a model which breaks off can still
+    be replaced. Raises `RagstoneError`s; closing the iterator ends all work and settles what was used.
     """
     s, recipe = services, services.recipe
     model_name = s.model.name if s.model else EXTRACTIVE
@@ -59,7 +61,7 @@ async def answer(
         async with Stage("recall", deadline, trace):
             kept = await recall("question", key, s.cache, s.metrics)
         if kept is not None:
-            for event in replay(kept, trace, bill):
+            for event in replay(kept, question, principal, kept.passages, trace, bill):
                 yield event
             return
 
@@ -67,13 +69,14 @@ async def answer(
             query = understand(question)
 
         async with Stage("embed", deadline, trace):
-            vector = await embed(query, question.mode, s.embedder, trace)
+            vector = await embed(query, question.mode, s.embedder, deadline, trace, s.metrics)
 
         async with Stage("retrieve", deadline, trace):
             limit = recipe.candidates if s.reranker else with_spares(question.top_k)
             found = await retrieve(
                 query, vector, question, principal,
-                limit=limit, recipe=recipe, index=s.index, trace=trace, metrics=s.metrics,
+                limit=limit, recipe=recipe, index=s.index, embedder=s.embedder.identity.name,
+                trace=trace, metrics=s.metrics,
             )  # fmt: skip
 
         async with Stage("rerank", deadline, trace):
@@ -88,13 +91,15 @@ async def answer(
             ).passages
             prompt = build_prompt(application, question, passages, recipe)
 
-        by_prompt = prompt_key(prompt, passages, principal, application, model_name)
-        async with Stage("recall", deadline, trace):
-            kept = await recall("prompt", by_prompt, s.cache, s.metrics)
-        if kept is not None:
-            for event in replay(kept, trace, bill):
-                yield event
-            return
+        keys = [key]
+        if s.model is not None and passages:  # only what a model wrote is worth a second look
+            keys.append(prompt_key(prompt, passages, principal, application, model_name))
+            async with Stage("recall", deadline, trace):
+                kept = await recall("prompt", keys[-1], s.cache, s.metrics)
+            if kept is not None:
+                for event in replay(kept, question, principal, passages, trace, bill):
+                    yield event
+                return
 
         yield PassagesFound(passages, trace.id, list(trace.degraded))
 
@@ -102,8 +107,9 @@ async def answer(
         with trace.stage("generate"):
             writing = generate(
                 prompt, query, vector, passages,
-                application=application, model=s.model, embedder=s.embedder,
-                deadline=deadline, trace=trace, bill=bill,
+                application=application, model=s.model, model_seconds=recipe.model_seconds,
+                embedder=s.embedder, streamed=streamed,
+                deadline=deadline, trace=trace, bill=bill, metrics=s.metrics,
             )  # fmt: skip
             async with aclosing(writing) as pieces:
                 async for piece in pieces:
@@ -116,6 +122,6 @@ async def answer(
 
         yield CitationsChecked(written.citations)
         done = compose(question, principal, passages, written, trace, cached=s.cache is not None)
-        await remember([key, by_prompt], done, s.cache, recipe.cache_ttl_seconds)
+        await remember(keys, done, s.cache, recipe.cache_ttl_seconds)
         bill.outcome = outcome_of(done)
         yield Done(done)

@@ -77,15 +77,15 @@ class Extract(msgspec.Struct, frozen=True, kw_only=True):
 async def extract(
     question: str,
     passages: Sequence[Passage],
-    embedder: Embedder,
+    embedder: Embedder | None,
     *,
     max_sentences: int = 3,
     vector: Sequence[float] | None = None,
 ) -> Extract:
     """Quote at most `max_sentences` units of `passages`, which are best first.
 
-    `vector` is the question's embedding where it is known already. A failing embedder does
-    not raise: words alone decide then, and `degraded` says so.
+    `vector` is the question's embedding where it is known already. Without an embedder, or
+    when it fails, words alone decide, and `degraded` says so.
     """
     if sum(len(passage.text) for passage in passages) > _INLINE_CHARS:
         evidence = await asyncio.to_thread(gather, question, passages)
@@ -94,6 +94,8 @@ async def extract(
     ranked = _rank_by_words(evidence)
     if not ranked:
         return _nothing(0.0, ())
+    if embedder is None:
+        return _answer(evidence, ranked, None, max_sentences, (LEXICAL_RUNG,))
     try:
         cosines = await _cosines(question, [unit for _, unit in ranked], embedder, vector)
     except EmbedderError:

@@ -1,5 +1,6 @@
 """Stage 10: the answer is written by the model, or taken from the passages."""
 
+import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Final
@@ -9,6 +10,7 @@ from ragstone.domain.application import Application
 from ragstone.domain.errors import DeadlineExceeded, ModelError, ModelProtocolError
 from ragstone.domain.passage import Passage
 from ragstone.domain.usage import Usage
+from ragstone.observe.metrics import Metrics
 from ragstone.observe.trace import Trace
 from ragstone.pipeline.citations import CitationFilter
 from ragstone.pipeline.events import Written
@@ -24,6 +26,8 @@ EXTRACTIVE: Final = "extractive"
 _FALLBACK_SHARE: Final = 0.1
 _FALLBACK_SECONDS: Final = 1.0
 """The model's time ends this much before the deadline, so that an extract can still be made."""
+_WORDS_ALONE_SECONDS: Final = 0.05
+"""What an extract without embeddings takes."""
 
 
 async def generate(
@@ -34,37 +38,49 @@ async def generate(
     *,
     application: Application,
     model: LanguageModel | None,
+    model_seconds: float,
     embedder: Embedder,
+    streamed: bool,
     deadline: Deadline,
     trace: Trace,
     bill: Bill,
+    metrics: Metrics,
 ) -> AsyncGenerator[str | Written, None]:
     """Pieces of the answer's text, then exactly one `Written`.
 
     A model that fails before its first word is replaced by an extract, labelled
-    `extractive_answer`; one that fails later raises, since text that was seen cannot be
-    taken back.
+    `extractive_answer`; one that fails later raises, since text that was seen cannot be taken
+    back. Where the answer is not `streamed` nothing was seen, and the pieces are void.
     """
     if not passages:
         yield application.not_found
-        yield _not_found(application, Usage(), EXTRACTIVE)
+        yield _not_found(application, EXTRACTIVE, bill)
         return
     if model is not None:
         begun = False
+        until = _model_deadline(deadline, model_seconds)
         try:
-            writing = _write(prompt, passages, application, model, deadline, trace, bill)
+            writing = _write(prompt, passages, application, model, until, trace, bill)
             async with aclosing(writing) as pieces:
                 async for piece in pieces:
                     begun = True
                     yield piece
+            metrics.dependency_requests.labels("model", "ok").inc()
             return
         except (ModelError, DeadlineExceeded) as error:
-            if begun:
+            metrics.dependency_requests.labels("model", "error").inc()
+            if begun and streamed:
                 raise
             trace.degrade("extractive_answer", error)
-    written = await _extract(query, vector, passages, application, embedder, trace)
+    written = await _extract(query, vector, passages, application, embedder, deadline, trace, bill)
     yield written.text
     yield written
+
+
+def _model_deadline(deadline: Deadline, model_seconds: float) -> float:
+    """Early enough that an extract can still be made within the request's deadline."""
+    reserve = min(_FALLBACK_SECONDS, _FALLBACK_SHARE * deadline.seconds)
+    return deadline.at - max(reserve, deadline.remaining() - model_seconds)
 
 
 async def _write(
@@ -72,7 +88,7 @@ async def _write(
     passages: list[Passage],
     application: Application,
     model: LanguageModel,
-    deadline: Deadline,
+    until: float,
     trace: Trace,
     bill: Bill,
 ) -> AsyncGenerator[str | Written, None]:
@@ -81,20 +97,28 @@ async def _write(
     received = 0
     finished: Finished | None = None
     bill.model = model.name
-    reserve = min(_FALLBACK_SECONDS, _FALLBACK_SHARE * deadline.seconds)
+    refused = False
     try:
-        async with aclosing(model.stream(prompt, deadline=deadline.at - reserve)) as stream:
+        async with aclosing(model.stream(prompt, deadline=until)) as stream:
             async for event in stream:
                 if isinstance(event, Finished):
                     finished = event
                     break
                 received += len(event.text)
-                if shown := filtered.feed(event.text):
+                shown = filtered.feed(event.text)
+                if not written:
+                    shown = shown.lstrip()  # white space is not yet an answer
+                if shown:
                     written.append(shown)
                     yield shown
+    except ModelError:
+        refused = not received
+        raise
     finally:
-        usage = finished.usage if finished else None
-        bill.usage += usage or _estimate(prompt, received)
+        if finished is not None and finished.usage is not None:
+            bill.usage += finished.usage
+        elif not refused:  # a call that never answered consumed nothing that we know of
+            bill.usage += _estimate(prompt, received)
     if rest := filtered.flush():
         written.append(rest)
         yield rest
@@ -106,7 +130,7 @@ async def _write(
     if finished.reason in ("length", "filtered"):
         trace.degrade(f"answer_cut_by_{finished.reason}")
     if _says_not_found(text, application):
-        yield _not_found(application, bill.usage, model.name, text)
+        yield _not_found(application, model.name, bill, text)
         return
     citations = verify(text, filtered, passages, trace)
     yield Written(
@@ -120,30 +144,40 @@ async def _extract(
     passages: list[Passage],
     application: Application,
     embedder: Embedder,
+    deadline: Deadline,
     trace: Trace,
+    bill: Bill,
 ) -> Written:
-    found = await extract(query, passages, embedder, vector=vector)
+    try:
+        async with asyncio.timeout(deadline.remaining() - _WORDS_ALONE_SECONDS):
+            found = await extract(query, passages, embedder, vector=vector)
+    except TimeoutError:  # the embedder hangs: what the words say is still in time
+        found = await extract(query, passages, None)
     for rung in found.degraded:
         trace.degrade(rung)
     if not found.found:
-        return _not_found(application, Usage(), EXTRACTIVE)
+        return _not_found(application, EXTRACTIVE, bill)
     citations = [
         cite(part.number, passages[part.number - 1], Span(part.start, part.end))
         for part in found.citations
     ]
     return Written(
-        text=found.text, kind="extractive", citations=citations, usage=Usage(), model=EXTRACTIVE
+        text=found.text,
+        kind="extractive",
+        citations=citations,
+        usage=bill.usage,
+        model=EXTRACTIVE,
     )
 
 
 def _not_found(
-    application: Application, usage: Usage, model: str, text: str | None = None
+    application: Application, model: str, bill: Bill, text: str | None = None
 ) -> Written:
     return Written(
         text=text or application.not_found,
         kind="not_found",
         citations=[],
-        usage=usage,
+        usage=bill.usage,
         model=model,
     )
 

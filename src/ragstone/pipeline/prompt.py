@@ -21,7 +21,8 @@ def build_prompt(
     """System prompt, the last turns of the conversation, then passages and question as data."""
     blocks = [_block(number, passage) for number, passage in enumerate(passages, start=1)]
     evidence = "\n\n".join(blocks)
-    ask = f"<passages>\n{evidence}\n</passages>\n\n<question>\n{question.text}\n</question>"
+    asked = _CLOSING_TAG.sub(r"< /\1", question.text)
+    ask = f"<passages>\n{evidence}\n</passages>\n\n<question>\n{asked}\n</question>"
     return Prompt(
         system=application.system_prompt,
         messages=[*_history(question, application.max_turns), PromptMessage("user", ask)],

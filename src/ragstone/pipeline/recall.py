@@ -55,7 +55,7 @@ def prompt_key(
     application: Application,
     model: str,
 ) -> bytes:
-    """The address of the answer that this model gives to this prompt over this evidence."""
+    """The address of what this model writes for this prompt over this evidence."""
     evidence = [(passage.chunk_id, passage.start, passage.end) for passage in passages]
     return _digest("prompt", principal.tenant, prompt, evidence, application.prompt_version, model)
 

@@ -1,5 +1,6 @@
 """Stage 6: hybrid search, with the access filter inside the index's query."""
 
+from ragstone.domain.errors import IndexUnavailable
 from ragstone.domain.passage import Passage
 from ragstone.domain.principal import Principal
 from ragstone.domain.query import Question, SearchRequest
@@ -18,10 +19,15 @@ async def retrieve(
     limit: int,
     recipe: Recipe,
     index: Index,
+    embedder: str,
     trace: Trace,
     metrics: Metrics,
 ) -> list[Passage]:
-    """The best `limit` passages that the principal may read, best first; may be empty."""
+    """The best `limit` passages that the principal may read, best first; may be empty.
+
+    `embedder` is the name of who made the vector, for the metrics. Raises `IndexUnavailable`,
+    `InvalidFilter`.
+    """
     mode = "lexical" if vector is None else question.mode
     request = SearchRequest(
         collection=question.collection,
@@ -33,10 +39,17 @@ async def retrieve(
         filters=question.filters,
         fusion=recipe.fusion,
     )
-    found = await index.search(principal, request)
+    try:
+        found = await index.search(principal, request)
+    except IndexUnavailable:
+        metrics.dependency_requests.labels("index", "error").inc()
+        raise
+    metrics.dependency_requests.labels("index", "ok").inc()
     for rung in found.degraded:
         trace.degrade(rung)
     metrics.retrieval_results.labels(mode).observe(len(found.passages))
+    if found.passages and (cosine := found.passages[0].scores.dense) is not None:
+        metrics.retrieval_top_score.labels(mode, embedder).observe(cosine)
     if not found.passages:
         metrics.retrieval_empty.labels("no_match").inc()
     return found.passages

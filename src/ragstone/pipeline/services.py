@@ -26,6 +26,8 @@ class Recipe:
     context_tokens: int
     max_tokens: int
     temperature: float
+    model_seconds: float
+    """Longest generation, within the request's deadline."""
     rerank_seconds: float
     cache_ttl_seconds: float
 

@@ -28,14 +28,27 @@ def outcome_of(answer: Answer) -> str:
     return "abstained" if answer.answer_kind == "not_found" else "ok"
 
 
-def replay(kept: Answer, trace: Trace, bill: Bill) -> list[AnswerEvent]:
-    """A kept answer, told as if it were new, with this request's own trace and no usage."""
+def replay(
+    kept: Answer,
+    question: Question,
+    principal: Principal,
+    passages: list[Passage],
+    trace: Trace,
+    bill: Bill,
+) -> list[AnswerEvent]:
+    """A kept answer, told as if it were new: this request's passages and trace, no usage."""
     given = msgspec.structs.replace(
         kept,
+        citations=[
+            msgspec.structs.replace(citation, score=passages[citation.number - 1].scores.fused)
+            for citation in kept.citations
+        ],
+        passages=passages,
+        collection=question.collection,
         usage=Usage(),
         timings_ms=_timings(trace),
         degraded=list(trace.degraded),
-        notices=[],
+        notices=[_notice(error, principal) for error in trace.notices],
         cache="hit",
         trace_id=trace.id,
     )

@@ -80,7 +80,7 @@ def checked_question(text: str, application: Application) -> str:
 
 
 async def tell(
-    call: Call, question: Question, application: Application
+    call: Call, question: Question, application: Application, *, streamed: bool = True
 ) -> AsyncGenerator[AnswerEvent, None]:
     """The pipeline's events for this call; first-token and gap times are measured here."""
     system = call.system
@@ -95,6 +95,7 @@ async def tell(
         deadline=deadline,
         trace=call.trace,
         services=system.services,
+        streamed=streamed,
     )
     async with aclosing(events) as stream:
         async for event in stream:
@@ -111,7 +112,7 @@ async def tell(
 
 
 async def whole_answer(call: Call, question: Question, application: Application) -> Answer:
-    async with aclosing(tell(call, question, application)) as events:
+    async with aclosing(tell(call, question, application, streamed=False)) as events:
         async for event in events:
             if isinstance(event, Done):
                 return event.answer

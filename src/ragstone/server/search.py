@@ -52,7 +52,9 @@ async def post_search(call: Call) -> Response:
     await open_collection(question.collection, call.principal, s.records, s.embedder.identity)
     async with s.admission.admit(call.principal, deadline=deadline.at), deadline.limit("search"):
         with trace.stage("embed"):
-            vector = await embed(question.text, question.mode, s.embedder, trace)
+            vector = await embed(
+                question.text, question.mode, s.embedder, deadline, trace, s.metrics
+            )
         with trace.stage("retrieve"):
             passages = await retrieve(
                 question.text,
@@ -62,6 +64,7 @@ async def post_search(call: Call) -> Response:
                 limit=question.top_k,
                 recipe=s.recipe,
                 index=s.index,
+                embedder=s.embedder.identity.name,
                 trace=trace,
                 metrics=s.metrics,
             )

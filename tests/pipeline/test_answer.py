@@ -1,0 +1,226 @@
+"""The path of a question as a whole, with fakes that fail, hang and repeat themselves."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+import pytest
+
+from ragstone.apps import ASSISTANT
+from ragstone.caches.memory import MemoryCache
+from ragstone.domain.answer import Answer, Delta, Done
+from ragstone.domain.clock import SystemClock
+from ragstone.domain.document import Chunk, Document, IndexedChunk, chunk_id
+from ragstone.domain.errors import ModelFailed, ModelUnreachable, RagstoneError
+from ragstone.domain.principal import Principal, access_token
+from ragstone.domain.query import Question
+from ragstone.domain.usage import Usage
+from ragstone.governance.ledger import UsageLedger
+from ragstone.index.memory import MemoryIndex
+from ragstone.models.embedders.fake import HashingEmbedder
+from ragstone.models.llms.fake import ScriptedModel
+from ragstone.observe.metrics import Metrics
+from ragstone.observe.trace import Trace
+from ragstone.pipeline.answer import answer
+from ragstone.pipeline.services import Services
+from ragstone.ports import DocumentChunks
+from ragstone.records.memory import MemoryRecords
+from ragstone.resilience.admission import FixedAdmission
+from ragstone.resilience.deadline import Deadline
+from tests.pipeline.passages import RECIPE
+
+ANN = Principal(tenant="acme")
+TEXT = "Full-price items can be returned within 45 days of delivery."
+ASKED = "Within how many days of delivery can full-price items be returned?"
+
+
+class HangingEmbedder(HashingEmbedder):
+    """Answers documents at once, and queries never."""
+
+    hang_documents = False
+
+    async def embed_query(self, text: str) -> list[float]:
+        return await asyncio.Event().wait()  # type: ignore[return-value]
+
+    async def embed_documents(self, texts: Sequence[str]) -> list[list[float]]:
+        if self.hang_documents:
+            await asyncio.Event().wait()
+        return await super().embed_documents(texts)
+
+
+class World:
+    """Services over fakes, with one document in each of two collections."""
+
+    def __init__(self, model: ScriptedModel | None = None) -> None:
+        self.clock = SystemClock()
+        self.embedder: HashingEmbedder = HashingEmbedder()
+        self.records = MemoryRecords(self.clock)
+        self.index = MemoryIndex()
+        self.ledger = UsageLedger()
+        self.admission = FixedAdmission(concurrency=2, queue=2, clock=self.clock)
+        self.cache = MemoryCache(max_bytes=1_000_000, clock=self.clock)
+        self.model = model
+
+    async def put(self, collection: str, text: str = TEXT) -> None:
+        await self.records.ensure_collection("acme", collection, self.embedder.identity)
+        version = await self.records.next_versions("acme", collection, 1)
+        everyone = [access_token("acme", "*")]
+        [vector] = await self.embedder.embed_documents([text])
+        chunk = IndexedChunk(
+            id=chunk_id(f"doc_{collection}", version, 0),
+            tenant="acme",
+            collection=collection,
+            document_id=f"doc_{collection}",
+            external_id="returns",
+            version=version,
+            chunk=Chunk(ordinal=0, start=0, end=len(text), text=text),
+            title="Returns",
+            access=everyone,
+            vector=vector,
+            lexical_text=text,
+        )
+        await self.index.replace(
+            "acme",
+            collection,
+            [DocumentChunks(document_id=chunk.document_id, version=version, chunks=[chunk])],
+        )
+        document = Document(
+            id=chunk.document_id, tenant="acme", collection=collection, external_id="returns",
+            title="Returns", version=version, content_hash=text, access=everyone, metadata={},
+            chunk_count=1, character_count=len(text), source_name="returns.md",
+            created_at=0.0, updated_at=0.0,
+        )  # fmt: skip
+        await self.records.put_documents("acme", collection, [(document, text)])
+
+    async def ask(
+        self, text: str = ASKED, *, seconds: float = 30.0, streamed: bool = True, **more: Any
+    ) -> tuple[list[str], Answer]:
+        """The deltas and the answer."""
+        metrics = Metrics()
+        deltas: list[str] = []
+        done: Answer | None = None
+        services = Services(
+            records=self.records, admission=self.admission, ledger=self.ledger,
+            embedder=self.embedder, index=self.index, reranker=None, model=self.model,
+            cache=self.cache, clock=self.clock, metrics=metrics, recipe=RECIPE,
+        )  # fmt: skip
+        question = Question(**{"collection": "help", **more, "text": text})
+        async for event in answer(
+            question, ANN, ASSISTANT, deadline=Deadline(self.clock, seconds),
+            trace=Trace(metrics, "0" * 32), services=services, streamed=streamed,
+        ):  # fmt: skip
+            if isinstance(event, Delta):
+                deltas.append(event.text)
+            elif isinstance(event, Done):
+                done = event.answer
+        assert done is not None
+        assert self.admission.in_flight == self.ledger.open_reservations == 0
+        return deltas, done
+
+
+def _model(*deltas: str, **options: Any) -> ScriptedModel:
+    return ScriptedModel(deltas, clock=SystemClock(), **options)
+
+
+async def test_an_embedder_that_hangs_leaves_time_for_a_lexical_answer() -> None:
+    world = World()
+    await world.put("help")
+    world.embedder = HangingEmbedder()
+    _, done = await world.ask(seconds=1.0)
+    assert "45 days" in done.answer
+    assert "lexical_only" in done.degraded
+
+
+async def test_an_extract_is_made_of_words_alone_when_its_embeddings_hang() -> None:
+    world = World()
+    await world.put("help")
+    world.embedder = HangingEmbedder()
+    world.embedder.hang_documents = True
+    _, done = await world.ask(seconds=0.5)
+    assert "45 days" in done.answer
+    assert "extract_lexical" in done.degraded
+
+
+async def test_a_model_slower_than_the_deadline_is_replaced_within_it() -> None:
+    world = World(_model("late [1].", first_delay=60.0))
+    await world.put("help")
+    _, done = await world.ask(seconds=0.5)
+    assert done.answer_kind == "extractive"
+    assert done.degraded == ["extractive_answer"]
+
+
+async def test_a_model_that_breaks_off_is_replaced_where_nobody_saw_it_begin() -> None:
+    world = World(_model("Forty", "-five", error=ModelFailed("Broke."), error_after=1))
+    await world.put("help")
+    _, done = await world.ask(streamed=False)
+    assert done.answer_kind == "extractive"
+    with pytest.raises(ModelFailed):
+        await world.ask("And returns of full-price items, within how many days of delivery?")
+
+
+@pytest.mark.parametrize("blanks", [(" ", "\n"), ()])
+async def test_blanks_are_no_answer(blanks: tuple[str, ...]) -> None:
+    world = World(_model(*blanks))
+    await world.put("help")
+    deltas, done = await world.ask()
+    assert done.answer_kind == "extractive"
+    assert deltas == [done.answer]
+
+
+async def test_a_refused_connection_costs_nothing_and_a_used_model_is_billed() -> None:
+    world = World(_model(error=ModelUnreachable("Refused.")))
+    await world.put("help")
+    _, done = await world.ask()
+    assert done.usage == world.ledger.settled("acme") == Usage()
+    world.model = _model("Forty-five [1].", usage=Usage(input_tokens=9, output_tokens=3))
+    _, done = await world.ask()
+    assert done.usage == world.ledger.settled("acme") == Usage(input_tokens=9, output_tokens=3)
+
+
+async def test_the_cache_by_prompt_answers_in_the_name_of_this_request() -> None:
+    world = World(_model("Forty-five [1]."))
+    await world.put("help")
+    _, hybrid = await world.ask(mode="hybrid")
+    _, lexical = await world.ask(mode="lexical")
+    assert (hybrid.cache, lexical.cache) == ("miss", "hit")
+    assert lexical.passages[0].scores.dense is None
+    assert hybrid.passages[0].scores.dense is not None
+    assert lexical.citations[0].score == lexical.passages[0].scores.fused
+
+
+async def test_collections_do_not_answer_for_one_another() -> None:
+    world = World(_model("never"))
+    for collection in ("help", "other"):
+        await world.records.ensure_collection("acme", collection, world.embedder.identity)
+    for collection in ("help", "other"):
+        _, done = await world.ask(collection=collection)
+        assert (done.collection, done.cache) == (collection, "miss")
+
+
+async def test_a_kept_answer_is_not_served_after_its_document_changed() -> None:
+    world = World(_model("Forty-five [1]."))
+    await world.put("help")
+    outcomes = [(await world.ask())[1].cache for _ in range(2)]
+    await world.put("help", TEXT.replace("45", "60"))
+    outcomes.append((await world.ask())[1].cache)
+    assert outcomes == ["miss", "hit", "miss"]
+
+
+async def test_white_space_in_a_question_makes_no_other_question() -> None:
+    world = World(_model("Forty-five [1]."))
+    await world.put("help")
+    await world.ask()
+    assert (await world.ask(f"  {ASKED.replace(' ', '  ')} "))[1].cache == "hit"
+
+
+async def test_every_error_settles_and_frees_its_place() -> None:
+    world = World()
+    with pytest.raises(RagstoneError):
+        await world.ask(collection="nothing")
+    assert world.admission.in_flight == world.ledger.open_reservations == 0
+    await world.put("help")
+    world.index = msgspec.UNSET  # type: ignore[assignment]
+    with pytest.raises(AttributeError):
+        await world.ask()
+    assert world.admission.in_flight == world.ledger.open_reservations == 0
