@@ -1,5 +1,6 @@
 """What each format's text, structure, title and metadata become."""
 
+import csv
 import gzip
 import io
 import json
@@ -206,6 +207,15 @@ def test_each_csv_row_can_be_understood_alone(delimiter: str) -> None:
         ("table_row", "id: 1; name: a, b; c|d e; note: two lines"),
         ("table_row", "id: 2; name: c"),
     ]
+
+
+def test_reading_a_csv_leaves_the_limits_of_other_csv_readers_alone() -> None:
+    before = csv.field_size_limit()
+    long = "x" * 1_000_000
+    assert read("a.csv", f"a,b\n1,{long}\n").text.endswith(long)
+    read("tiny.csv", "a,b\n1,2\n")
+    assert csv.field_size_limit() == max(before, 2**31 - 1)
+    assert [len(row[0]) for row in csv.reader([long])] == [len(long)]
 
 
 def test_json_records_become_documents() -> None:

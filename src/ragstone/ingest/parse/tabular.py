@@ -16,12 +16,14 @@ from ragstone.ingest.parse.titles import choose_title
 _DELIMITERS = ",;\t|"
 _SAMPLE_ROWS = 20
 
+# The limit is one for the whole process. A field may be as long as its whole file, whose own
+# limit is checked elsewhere; so it is set once, and never lowered for others who read CSV.
+csv.field_size_limit(max(csv.field_size_limit(), 2**31 - 1))
+
 
 def parse(name: str, content: bytes, limits: ParseLimits) -> Iterator[ParsedDocument]:
     """One document; the first row that is not blank names the columns. Raises `Unreadable`."""
     text = clean(decode_text(name, content))
-    # A field may be as long as the whole file: the file's own limit has been checked.
-    csv.field_size_limit(max(len(text), 1))
     rows = _rows(name, text, _sniff(text))
     columns = next(rows, [])
     builder = DocumentBuilder(name, limits)
