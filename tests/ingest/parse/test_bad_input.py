@@ -2,6 +2,7 @@
 
 import gzip
 import io
+import random
 import struct
 import zipfile
 
@@ -21,6 +22,11 @@ from tests.ingest.parse.samples import LIMITS, VALID, pdf, read, read_all, word
 
 OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + b"\0" * 600
 ENCRYPTED_DOCX = OLE + "EncryptedPackage".encode("utf-16-le") + b"\0" * 600
+
+
+def place(value: object) -> str | None:
+    """An id that does not hold the bytes: PDF and ZIP files carry the time of their making."""
+    return "content" if isinstance(value, bytes) else None
 
 
 def refused(
@@ -49,8 +55,9 @@ def test_an_empty_file_is_empty(name: str, content: bytes) -> None:
         ("a.html", b"<html><body><script>1</script></body></html>"),
         ("a.csv", b"only,a,header\n"),
         ("a.json", b"{}"),
-        ("a.jsonl.gz", gzip.compress(b"\n")),
+        ("a.jsonl.gz", gzip.compress(b"\n", mtime=0)),
     ],
+    ids=place,
 )
 def test_a_file_without_any_text_is_empty(name: str, content: bytes) -> None:
     refused(EmptyDocument, name, content)
@@ -69,7 +76,9 @@ def test_text_in_another_encoding_names_the_byte() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "content"), [("a.pdf", pdf(password="secret")), ("a.docx", ENCRYPTED_DOCX)]
+    ("name", "content"),
+    [("a.pdf", pdf(password="secret")), ("a.docx", ENCRYPTED_DOCX)],
+    ids=place,
 )
 def test_an_encrypted_file_is_said_to_be_protected(name: str, content: bytes) -> None:
     assert "password" in refused(EncryptedDocument, name, content).message
@@ -87,12 +96,13 @@ def test_a_pdf_that_only_restricts_its_owner_is_read() -> None:
         ("a.pdf", b"no pdf at all"),
         ("a.docx", word()[:2000]),
         ("a.docx", b"no zip"),
-        ("a.jsonl.gz", gzip.compress(b'{"text": "x"}' * 99)[:-12]),
+        ("a.jsonl.gz", gzip.compress(b'{"text": "x"}' * 99, mtime=0)[:-12]),
         ("a.json", b'{"text": '),
         ("a.json", b"[" * 100_000),
         ("a.md", b"---\ntitle: [unclosed\n---\nText."),
         ("a.md", b"---\na: &x [1]\nb: *x\n---\nText."),
     ],
+    ids=place,
 )
 def test_a_damaged_file_is_damaged(name: str, content: bytes) -> None:
     refused(DamagedDocument, name, content)
@@ -159,9 +169,30 @@ def test_a_docx_whose_directory_lies_about_sizes_is_damaged() -> None:
         ("a.pptx", b"PK\x03\x04"),
         ("a.docx", OLE),
     ],
+    ids=place,
 )
 def test_a_format_that_is_not_read_names_what_to_do(name: str, content: bytes) -> None:
     refused(UnsupportedFormat, name, content)
+
+
+@pytest.mark.parametrize("mark", [b"\xff\xfe", b"\xfe\xff"], ids=["little", "big"])
+@pytest.mark.parametrize("seed", range(5))
+def test_a_binary_file_that_begins_like_utf_16_is_not_text(mark: bytes, seed: int) -> None:
+    numbers = random.Random(seed)
+    # No surrogates and no zeros, so that every pair of bytes decodes.
+    units = [numbers.choice([*range(1, 0xD800), *range(0xE000, 0xFFFE)]) for _ in range(2_000)]
+    order = "<" if mark == b"\xff\xfe" else ">"
+    noise = mark + struct.pack(f"{order}{len(units)}H", *units)
+    for content in (noise, mark + b"\0\0\0\1 some words"):
+        refused(UnsupportedFormat, "a.bin", content)
+        refused(UnsupportedFormat, "noise", content)
+        refused(UndecodableText, "a.txt", content)
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be", "utf-32-be"])
+@pytest.mark.parametrize("text", ["Naïve wool, 5 €", "羊毛の手入れ 🐑", "\ufeffشال من الصوف"])
+def test_marked_text_is_read_whatever_its_script(encoding: str, text: str) -> None:
+    assert read("notes", f"\ufeff{text}".encode(encoding)).text == text.lstrip("\ufeff")
 
 
 def test_an_unknown_format_names_those_that_are_read() -> None:

@@ -1,6 +1,7 @@
 """Bytes to text: UTF-8 with or without a byte order mark, or UTF-16 and UTF-32 with one."""
 
 import codecs
+import unicodedata
 
 from ragstone.domain.errors import UndecodableText
 
@@ -12,6 +13,10 @@ _MARKS = (
     (codecs.BOM_UTF16_LE, "utf-16-le"),
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
+_SAMPLED_CHARS = 4096
+_STRANGE_SHARE = 0.02
+"""Of controls, private and unassigned characters. Random bytes read as UTF-16 give 0.15; text
+gives none but for an icon font's characters and those newer than this Python's tables."""
 _REMEDY = "Save the file as UTF-8 and ingest it again."
 
 
@@ -25,7 +30,7 @@ def decode_text(name: str, content: bytes, *, declared: str | None = None) -> st
         encoding = declared or "utf-8"
         _refuse_zero_bytes(name, content)
     try:
-        return content[len(mark) :].decode(encoding)
+        text = content[len(mark) :].decode(encoding)
     except UnicodeDecodeError as error:
         offset = len(mark) + error.start
         raise UndecodableText(
@@ -35,6 +40,12 @@ def decode_text(name: str, content: bytes, *, declared: str | None = None) -> st
         ) from None
     except UnicodeError:
         raise UndecodableText(f"{name} is not {encoding.upper()} text.", remedy=_REMEDY) from None
+    if mark and not _reads_as_text(text):
+        raise UndecodableText(
+            f"{name} begins with the mark of {encoding.upper()} text, but what follows is none.",
+            remedy=_REMEDY,
+        )
+    return text
 
 
 def marked_encoding(content: bytes) -> tuple[str | None, bytes]:
@@ -43,6 +54,16 @@ def marked_encoding(content: bytes) -> tuple[str | None, bytes]:
         if content.startswith(mark):
             return encoding, mark
     return None, b""
+
+
+def _reads_as_text(text: str) -> bool:
+    """Nearly every pair of bytes is some UTF-16 character; few of those occur in texts."""
+    sample = text[:_SAMPLED_CHARS]
+    strange = sum(
+        unicodedata.category(character) in ("Cc", "Cn", "Co") and not character.isspace()
+        for character in sample
+    )
+    return "\0" not in text and strange <= _STRANGE_SHARE * len(sample)
 
 
 def _refuse_zero_bytes(name: str, content: bytes) -> None:

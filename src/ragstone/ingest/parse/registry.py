@@ -6,8 +6,9 @@ from pathlib import PurePosixPath
 from typing import Final, NamedTuple
 
 from ragstone.domain.document import ParsedDocument
-from ragstone.domain.errors import UnsupportedFormat
+from ragstone.domain.errors import UndecodableText, UnsupportedFormat
 from ragstone.domain.job import DocumentError
+from ragstone.ingest.parse.decode import decode_text
 from ragstone.ingest.parse.limits import ParseLimits
 
 ParseFormat = Callable[[str, bytes, ParseLimits], Iterator[ParsedDocument | DocumentError]]
@@ -150,10 +151,19 @@ def _sniff(name: str, content: bytes) -> Format:
         return HTML
     if _JSON_START.match(start):
         return _one_or_many(content)
-    marked = start.startswith(_TEXT_MARKS)
-    if start.startswith(_BINARY_STARTS) or (b"\0" in content and not marked):
+    if start.startswith(_BINARY_STARTS) or not _is_text(name, content):
         raise unsupported(name, "it is a binary file of an unknown format.")
     return PLAIN
+
+
+def _is_text(name: str, content: bytes) -> bool:
+    if not content.startswith(_TEXT_MARKS):
+        return b"\0" not in content
+    try:
+        decode_text(name, content)
+    except UndecodableText:
+        return False
+    return True
 
 
 def _one_or_many(content: bytes) -> Format:
