@@ -19,10 +19,10 @@ from uuid import UUID
 
 import qdrant_edge as qe
 
-from ragstone.domain.document import Scalar
+from ragstone.domain.document import Metadata, Scalar
 from ragstone.domain.errors import IndexUnavailable
 from ragstone.domain.query import Filter
-from ragstone.index.filters import Kind, kind_of
+from ragstone.index.filters import Kind, kind_of, values_by_kind
 from ragstone.index.lexical import SparseVector
 
 MAX_POINTS_PER_CALL: Final = 32
@@ -37,10 +37,10 @@ _ACCESS: Final = "access"
 _DOCUMENT: Final = "document"
 _BODY: Final = "body"
 
-_OVERSAMPLING: Final = 2.0
+_OVERSAMPLING: Final = 1.6
 _GRAPH_DEGREE: Final = 16
 _GRAPH_EF_CONSTRUCT: Final = 128
-_GRAPH_EF_SEARCH: Final = 100
+_GRAPH_EF_SEARCH: Final = 80
 
 _PAGE: Final = 1_000
 
@@ -244,17 +244,37 @@ def field_value(value: Scalar) -> str | float:
     return value if isinstance(value, str) else float(value)
 
 
+def payload_fields(metadata: Metadata) -> dict[str, list[str | float]]:
+    """What is filtered on, by payload key. A number is kept twice: to compare, and as a word."""
+    fields: dict[str, list[str | float]] = {}
+    for (field, kind), elements in values_by_kind(metadata).items():
+        fields[field_key(field, kind)] = [field_value(value) for value in elements]
+        if kind == "number":
+            fields[exact_key(field)] = [_exactly(value) for value in elements]
+    return fields
+
+
+def exact_key(field: str) -> str:
+    """The payload key under which a number is a word, so that many are matched in one look-up.
+
+    As ranges of one number each, 500 of them took five seconds on 4,000 chunks.
+    """
+    return f"exact_{field_key(field, 'number')}"
+
+
+def _exactly(value: Scalar) -> str:
+    return repr(float(value) + 0.0)  # -0.0 equals 0.0
+
+
 def _equals_any(field: str, values: Sequence[Scalar]) -> list[Any]:
-    words: dict[Kind, list[str]] = {}
-    conditions: list[Any] = []
+    words: dict[str, list[str]] = {}
     for value in values:
         kind, kept = kind_of(value), field_value(value)
         if isinstance(kept, str):
-            words.setdefault(kind, []).append(kept)
+            words.setdefault(field_key(field, kind), []).append(kept)
         else:
-            exactly = qe.RangeFloat(gte=kept, lte=kept)
-            conditions.append(qe.FieldCondition(field_key(field, kind), range=exactly))
-    conditions += [_any_of(field_key(field, kind), kept) for kind, kept in words.items()]
+            words.setdefault(exact_key(field), []).append(_exactly(kept))
+    conditions = [_any_of(key, kept) for key, kept in words.items()]
     # An empty list of alternatives must match nothing, not everything.
     return conditions or [qe.HasIdCondition(set())]
 

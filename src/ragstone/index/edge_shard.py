@@ -25,8 +25,9 @@ from ragstone.index.edge_engine import (
     Condition,
     EdgeEngine,
     Row,
+    exact_key,
     field_key,
-    field_value,
+    payload_fields,
 )
 from ragstone.index.edge_files import Flip, Manifest, ShardFiles, sync
 from ragstone.index.filters import Kind
@@ -154,11 +155,12 @@ class EdgeShard:
 
     def keys_to_index(self) -> dict[str, Kind]:
         """Payload keys of the metadata fields that get an index, oldest fields first."""
-        keys = [
-            (field_key(field, kind), kind)
-            for field, kinds in self.manifest.fields.items()
-            for kind in kinds
-        ]
+        keys: list[tuple[str, Kind]] = []
+        for field, kinds in self.manifest.fields.items():
+            for kind in kinds:
+                keys.append((field_key(field, kind), kind))
+                if kind == "number":
+                    keys.append((exact_key(field), "text"))
         return dict(keys[:MAX_INDEXED_FIELDS])
 
     def _touch(self, document_ids: Sequence[str]) -> None:
@@ -275,7 +277,6 @@ def _groups(documents: Sequence[DocumentChunks]) -> Iterator[list[DocumentChunks
 
 
 def _row(chunk: IndexedChunk, average_length: float) -> Row:
-    values = filters.values_by_kind(chunk.metadata)
     return Row(
         id=chunk.id,
         document_id=chunk.document_id,
@@ -283,10 +284,7 @@ def _row(chunk: IndexedChunk, average_length: float) -> Row:
         dense=chunk.vector,
         lexical=lexical.document_vector(chunk.lexical_text, average_length),
         body=stored.encode(chunk),
-        fields={
-            field_key(field, kind): [field_value(value) for value in elements]
-            for (field, kind), elements in values.items()
-        },
+        fields=payload_fields(chunk.metadata),
     )
 
 
