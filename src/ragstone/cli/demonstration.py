@@ -5,7 +5,8 @@ from pathlib import Path
 from rich.console import Console
 
 from ragstone.cli.connection import connect
-from ragstone.cli.ingestion import files_of, ingest_files
+from ragstone.cli.files import select_files
+from ragstone.cli.ingestion import ingest_files
 from ragstone.sample import write_corpus
 
 
@@ -18,7 +19,7 @@ async def ingest_sample(home: Path, url: str, products: int) -> None:
         for collection in ("help", "products"):
             outcome = await ingest_files(
                 client,
-                files_of([folder / collection]),
+                select_files([folder / collection]),
                 collection=collection,
                 access=[],
                 console=console,

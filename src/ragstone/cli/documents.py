@@ -31,15 +31,16 @@ def ingest(
     """Read documents into a collection. Unchanged ones cost nothing."""
     from rich.console import Console
 
-    from ragstone.cli.ingestion import files_of, ingest_files
+    from ragstone.cli.files import select_files
+    from ragstone.cli.ingestion import ingest_files
 
     context = context_of(typer_context)
-    files = files_of(paths)
+    selection = select_files(paths)
     console = Console(stderr=True, quiet=context.as_json)
 
     async def work(client: Client) -> bool:
         outcome = await ingest_files(
-            client, files, collection=collection, access=access or [], console=console
+            client, selection, collection=collection, access=access or [], console=console
         )
         names = ("added", "changed", "unchanged", "failed", "chunks")
         counts = {name: outcome.count(name) for name in names}

@@ -1,22 +1,23 @@
 """Sending files to the server and watching their jobs, with a progress bar."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import aiohttp
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from ragstone.cli.client import Client, ServerError
-from ragstone.domain.errors import InvalidRequest
+from ragstone.cli.files import Selection, unreadable
 from ragstone.domain.job import TERMINAL_STATES
 
 _BATCH_BYTES: Final = 8_000_000
 _BATCH_FILES: Final = 64
 _POLL_SECONDS: Final = 0.1
+
+_File: TypeAlias = tuple[str, bytes]
 
 
 @dataclass(slots=True)
@@ -25,7 +26,7 @@ class Outcome:
 
     jobs: list[dict[str, Any]] = field(default_factory=list)
     refused: list[dict[str, Any]] = field(default_factory=list)
-    """Files that the server did not take."""
+    """Files that could not be read, or that the server did not take."""
 
     def count(self, name: str) -> int:
         return sum(job["counts"][name] for job in self.jobs)
@@ -39,48 +40,21 @@ class Outcome:
         return not self.errors and all(job["state"] == "done" for job in self.jobs)
 
 
-def files_of(paths: list[Path]) -> list[tuple[str, Path]]:
-    """Name and path of each file, folders searched through; hidden ones are left out.
-
-    The name is relative to the given folder, so that the same folder gives the same
-    documents wherever it lies. Raises `InvalidRequest` when there is nothing to read.
-    """
-    found: list[tuple[str, Path]] = []
-    for path in paths:
-        if not path.exists():
-            raise InvalidRequest(f"There is no file or folder {path}.", remedy="Check the path.")
-        if path.is_file():
-            found.append((path.name, path))
-            continue
-        names = ((file.relative_to(path), file) for file in sorted(path.rglob("*")))
-        found += [
-            (name.as_posix(), file)
-            for name, file in names
-            if file.is_file() and not any(part.startswith(".") for part in name.parts)
-        ]
-    if not found:
-        raise InvalidRequest(
-            f"There are no files in {', '.join(map(str, paths))}.",
-            remedy="Give a folder with documents; hidden files are left out.",
-        )
-    return found
-
-
 async def ingest_files(
     client: Client,
-    files: list[tuple[str, Path]],
+    selection: Selection,
     *,
     collection: str | None,
     access: list[str],
     console: Console,
     label: str = "Ingesting",
 ) -> Outcome:
-    """Upload, then watch until every job has ended."""
-    outcome = Outcome()
+    """Upload, then watch until every job has ended. One bad file does not stop the others."""
+    outcome = Outcome(refused=list(selection.refused))
     with _progress(console) as progress:
         task = progress.add_task(label, total=None, chunks=0)
         pending: list[str] = []
-        for batch in _batches(files):
+        async for batch in _batches(selection, outcome):
             pending += await _submit(client, batch, collection, access, outcome)
         sent = len(pending)
         for job_id in pending:
@@ -102,22 +76,28 @@ def _progress(console: Console) -> Progress:
     )
 
 
-def _batches(files: list[tuple[str, Path]]) -> Iterator[list[tuple[str, Path]]]:
-    batch: list[tuple[str, Path]] = []
+async def _batches(selection: Selection, outcome: Outcome) -> AsyncIterator[list[_File]]:
+    """Names with contents. What cannot be read, or has gone since it was found, is noted."""
+    batch: list[_File] = []
     size = 0
-    for name, path in files:
-        length = path.stat().st_size
-        if batch and (size + length > _BATCH_BYTES or len(batch) == _BATCH_FILES):
+    for name, path in selection.files:
+        try:
+            content = await asyncio.to_thread(path.read_bytes)
+        except OSError as error:
+            outcome.refused.append(unreadable(name, error))
+            continue
+        if batch and (size + len(content) > _BATCH_BYTES or len(batch) == _BATCH_FILES):
             yield batch
             batch, size = [], 0
-        batch.append((name, path))
-        size += length
-    yield batch
+        batch.append((name, content))
+        size += len(content)
+    if batch:
+        yield batch
 
 
 async def _submit(
     client: Client,
-    batch: list[tuple[str, Path]],
+    batch: list[_File],
     collection: str | None,
     access: list[str],
     outcome: Outcome,
@@ -127,14 +107,18 @@ async def _submit(
         form.add_field("collection", collection)
     for entry in access:
         form.add_field("access", entry)
-    for name, path in batch:
-        content = await asyncio.to_thread(path.read_bytes)
+    for name, content in batch:
         form.add_field("file", content, filename=name, content_type="application/octet-stream")
     try:
         answer = await client.upload("/v1/documents", form)
     except ServerError as error:
-        if len(batch) > 1 or error.code not in ("payload_too_large", "invalid_request"):
+        # Not a file's fault: every other would be refused for the same.
+        of_all = error.field in ("collection", "access")
+        if of_all or error.code not in ("payload_too_large", "invalid_request"):
             raise
+        if len(batch) > 1:  # the server took none of them, and named the first one's reason only
+            single = [await _submit(client, [file], collection, access, outcome) for file in batch]
+            return [job for jobs in single for job in jobs]
         name = batch[0][0]
         outcome.refused.append({"external_id": name, "code": error.code, "message": str(error)})
         return []
