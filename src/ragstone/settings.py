@@ -36,6 +36,8 @@ class ServerSettings(_Group):
     """Largest JSON request body. Uploads have `ingest.max_file_bytes`."""
     heartbeat_seconds: float = Field(default=15.0, gt=0)
     """Silence after which a comment keeps an event stream open."""
+    send_seconds: float = Field(default=30.0, gt=0)
+    """How long an event stream waits for a client that does not read, before it is dropped."""
     shutdown_seconds: float = Field(default=10.0, ge=0)
     """How long open requests may finish after a signal to stop."""
 

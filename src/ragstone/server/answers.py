@@ -19,6 +19,7 @@ from ragstone.resilience.deadline import Deadline
 from ragstone.server.call import Call, unexpected
 from ragstone.server.errors import ErrorBody, ErrorResponse, error_body
 from ragstone.server.event_stream import EventStream
+from ragstone.server.leaving import unless_client_leaves
 
 MAX_TOP_K: Final = 100
 
@@ -112,7 +113,12 @@ async def tell(
 
 
 async def whole_answer(call: Call, question: Question, application: Application) -> Answer:
-    async with aclosing(tell(call, question, application, streamed=False)) as events:
+    """The answer, unless the client leaves before it is there."""
+    return await unless_client_leaves(call.request, _last(call, tell(call, question, application)))
+
+
+async def _last(call: Call, events: AsyncGenerator[AnswerEvent, None]) -> Answer:
+    async with aclosing(events):
         async for event in events:
             if isinstance(event, Done):
                 return event.answer
@@ -131,16 +137,23 @@ async def stream_response(
     status; one after it is a single terminal event.
     """
     try:
-        first = await anext(events)
+        first = await unless_client_leaves(call.request, _first(events))
     except BaseException:
         await events.aclose()
         raise
     call.finishes_later = True
+    encoded = _encoded(call, first, events, encode, encode_error)
     return EventStream(
-        _encoded(call, first, events, encode, encode_error),
+        encoded,
+        opening=await anext(encoded),
         heartbeat_seconds=call.system.settings.server.heartbeat_seconds,
+        send_seconds=call.system.settings.server.send_seconds,
         headers={"X-Trace-Id": call.trace.id},
     )
+
+
+async def _first(events: AsyncGenerator[AnswerEvent, None]) -> AnswerEvent:
+    return await anext(events)
 
 
 async def _encoded(

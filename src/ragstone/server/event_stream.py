@@ -1,17 +1,27 @@
-"""Server-sent events with heartbeats; a client that leaves ends the work behind them."""
+"""Server-sent events with heartbeats; a client that leaves or stops reading ends the work."""
 
 import asyncio
 from collections.abc import AsyncGenerator
-from contextlib import aclosing, suppress
+from contextlib import suppress
+from typing import Final
 
+import structlog
 from starlette.responses import Response
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
-_HEARTBEAT = b": keep-alive\n\n"
+ABORT: Final = "ragstone.abort"
+"""The ASGI extension with which the server lets a response drop its connection."""
+
+_HEARTBEAT: Final = b": keep-alive\n\n"
+_log = structlog.get_logger("ragstone.request")
 
 
 class EventStream(Response):
-    """Sends encoded events as they come; each item of `events` is one or more whole events."""
+    """Sends encoded events as they come; each item of `events` is one or more whole events.
+
+    `opening` was taken from `events` already: closing a generator that has not begun would
+    not run what it does at its end.
+    """
 
     media_type = "text/event-stream"
 
@@ -20,6 +30,8 @@ class EventStream(Response):
         events: AsyncGenerator[bytes, None],
         *,
         heartbeat_seconds: float,
+        send_seconds: float = 30.0,
+        opening: bytes = b"",
         headers: dict[str, str] | None = None,
     ) -> None:
         super().__init__(
@@ -29,38 +41,45 @@ class EventStream(Response):
             {"Cache-Control": "no-store", "X-Accel-Buffering": "no", **(headers or {})},
         )
         del self.headers["content-length"]
+        self._opening = opening
         self._events = events
         self._heartbeat_seconds = heartbeat_seconds
+        self._send_seconds = send_seconds
         self._last_sent = 0.0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         pump = asyncio.create_task(self._pump(send))
-        others = [
-            asyncio.create_task(self._until_client_leaves(receive)),
-            asyncio.create_task(self._keep_alive(send)),
-        ]
+        beat = asyncio.create_task(self._keep_alive(send))
+        left = asyncio.create_task(_until_client_leaves(receive))
+        tasks = (pump, beat, left)
         try:
-            await asyncio.wait([pump, others[0]], return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            for task in (*others, pump):
+            for task in tasks:
                 task.cancel()
-            await asyncio.gather(*others, pump, return_exceptions=True)
-        if not pump.cancelled() and (error := pump.exception()) is not None:
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await self._events.aclose()
+        errors = [task.exception() for task in (pump, beat) if not task.cancelled()]
+        if any(isinstance(error, _NotReading) for error in errors):
+            _log.info("client stopped reading", seconds=self._send_seconds)
+            await _drop(scope, receive)
+        elif (error := next(filter(None, errors), None)) is not None:
             raise error
 
     async def _pump(self, send: Send) -> None:
-        async with aclosing(self._events) as events:
-            await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
-            async for event in events:
-                if not event:
-                    continue
-                self._last_sent = asyncio.get_running_loop().time()
-                await send({"type": "http.response.body", "body": event, "more_body": True})
-        await send({"type": "http.response.body", "body": b"", "more_body": False})
+        now = asyncio.get_running_loop().time
+        await self._send(
+            send, {"type": "http.response.start", "status": 200, "headers": self.raw_headers}
+        )
+        await self._send_event(send, self._opening)
+        async for event in self._events:
+            await self._send_event(send, event)
+        await self._send(send, {"type": "http.response.body", "body": b"", "more_body": False})
 
-    async def _until_client_leaves(self, receive: Receive) -> None:
-        while (await receive())["type"] != "http.disconnect":
-            pass
+    async def _send_event(self, send: Send, event: bytes) -> None:
+        if event:
+            self._last_sent = asyncio.get_running_loop().time()
+            await self._send(send, {"type": "http.response.body", "body": event, "more_body": True})
 
     async def _keep_alive(self, send: Send) -> None:
         loop = asyncio.get_running_loop()
@@ -69,9 +88,37 @@ class EventStream(Response):
             silent = loop.time() - self._last_sent
             if silent >= self._heartbeat_seconds:
                 with suppress(OSError):
-                    await send(
-                        {"type": "http.response.body", "body": _HEARTBEAT, "more_body": True}
+                    await self._send(
+                        send,
+                        {"type": "http.response.body", "body": _HEARTBEAT, "more_body": True},
                     )
                 self._last_sent = loop.time()
                 silent = 0.0
             await asyncio.sleep(self._heartbeat_seconds - silent)
+
+    async def _send(self, send: Send, message: Message) -> None:
+        """Raises `_NotReading` when the client takes nothing for too long."""
+        limit = asyncio.timeout(self._send_seconds)
+        try:
+            async with limit:
+                await send(message)
+        except TimeoutError:
+            if limit.expired():
+                raise _NotReading from None
+            raise
+
+
+class _NotReading(Exception):
+    """The client has not read for `send_seconds`."""
+
+
+async def _until_client_leaves(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+async def _drop(scope: Scope, receive: Receive) -> None:
+    extension = scope.get("extensions", {}).get(ABORT)
+    if extension is not None:
+        extension["call"]()
+        await _until_client_leaves(receive)

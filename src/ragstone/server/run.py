@@ -4,35 +4,69 @@ import asyncio
 import contextlib
 import errno
 import os
+import signal
 import socket
-from collections.abc import AsyncIterator, Callable
-from typing import Any, Final
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Final
 
 import uvicorn
 from starlette.applications import Starlette
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from ragstone.domain.errors import InsecureBind, PortInUse, StartupError
 from ragstone.home import ServerInfo
 from ragstone.server.auth import is_loopback
+from ragstone.server.event_stream import ABORT
 from ragstone.system import System
 
 _BACKLOG: Final = 2048
 
 
-class _Server(uvicorn.Server):
-    """Signals reach it only where it is the whole program."""
+_CANCELLED_SECONDS: Final = 2.0
+"""What cut-off requests have for settling what they used, before the system closes."""
 
-    def __init__(self, config: uvicorn.Config, *, with_signals: bool) -> None:
+
+class _Protocol(HttpToolsProtocol):
+    """Lets a response drop its connection: closing would wait for a client that never reads."""
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self.scope["extensions"] = {ABORT: {"call": self.transport.abort}}
+
+
+class _Server(uvicorn.Server):
+    """A server whose signals are handled here: uvicorn would raise them again when it ends,
+    which kills the process before anything is closed."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
-        self._with_signals = with_signals
+        self.interrupted = False
+        """SIGINT was among the signals."""
 
     @contextlib.contextmanager
-    def capture_signals(self) -> Any:
-        if self._with_signals:
-            with super().capture_signals():
-                yield
-        else:
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+    @contextlib.contextmanager
+    def stopping_on_signals(self) -> Iterator[None]:
+        """The first SIGTERM or SIGINT ends the server in order, the next one at once."""
+        if threading.current_thread() is not threading.main_thread():
             yield
+            return
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop_on, number)
+        try:
+            yield
+        finally:
+            for number in (signal.SIGTERM, signal.SIGINT):
+                loop.remove_signal_handler(number)
+
+    def _stop_on(self, number: signal.Signals) -> None:
+        self.interrupted = self.interrupted or number == signal.SIGINT
+        self.force_exit = self.should_exit
+        self.should_exit = True
 
 
 async def serve(
@@ -41,12 +75,26 @@ async def serve(
     """Serve until a signal says stop, then finish open requests within the set bound.
 
     `announce` gets the address once connections are accepted. Raises `InsecureBind` and
-    `PortInUse` before anything is served.
+    `PortInUse` before anything is served. Returns after SIGTERM; after SIGINT raises
+    `KeyboardInterrupt`, also with everything stopped.
     """
     await check_bind(system, host)
     listener = listen(host, port)
+    server = _server(system, app)
+    with server.stopping_on_signals():
+        await _run(system, server, listener, host, announce)
+    if server.interrupted:
+        raise KeyboardInterrupt
+
+
+async def _run(
+    system: System,
+    server: _Server,
+    listener: socket.socket,
+    host: str,
+    announce: Callable[[str], None],
+) -> None:
     url = f"http://{_bracketed(host)}:{listener.getsockname()[1]}"
-    server = _server(system, app, with_signals=True)
     running = asyncio.create_task(server.serve(sockets=[listener]))
     try:
         await _until_started(server, running)
@@ -65,7 +113,7 @@ async def serve_on_socket(system: System, app: Starlette, path: str) -> AsyncIte
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(path)
     os.chmod(path, 0o600)
-    server = _server(system, app, with_signals=False)
+    server = _server(system, app)
     running = asyncio.create_task(server.serve(sockets=[listener]))
     try:
         await _until_started(server, running)
@@ -77,13 +125,31 @@ async def serve_on_socket(system: System, app: Starlette, path: str) -> AsyncIte
 
 
 async def check_bind(system: System, host: str) -> None:
-    """Raises `InsecureBind`: without keys, only this machine may connect."""
-    if not is_loopback(host) and not await system.keys_configured():
+    """Without keys, only this machine may connect.
+
+    Raises `InsecureBind`; `StartupError` where `host` is the name of no machine.
+    """
+    if is_loopback(host):
+        return
+    if not _is_any(host):
+        await _require_known(host)
+    if not await system.keys_configured():
         raise InsecureBind(
             f"Without API keys the server will not listen on {host}, where others can reach it.",
             remedy="Create a key first: `ragstone keys create --scope ask`.",
             field="server.host",
         )
+
+
+async def _require_known(host: str) -> None:
+    try:
+        await asyncio.get_running_loop().getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError):  # a label too long for DNS is a UnicodeError
+        raise StartupError(
+            f"There is no host {host[:100]!r} to listen on.",
+            remedy="Give --host an address of this machine, such as 127.0.0.1.",
+            field="server.host",
+        ) from None
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -115,26 +181,31 @@ def listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-def _server(system: System, app: Starlette, *, with_signals: bool) -> _Server:
+def _server(system: System, app: Starlette) -> _Server:
     seconds = system.settings.server.shutdown_seconds
     config = uvicorn.Config(
         app,
         loop="none",
-        http="httptools",
+        http=_Protocol,
         lifespan="off",
         ws="none",
         log_config=None,
         access_log=False,
         server_header=False,
+        proxy_headers=False,  # nothing here depends on who connected
         timeout_graceful_shutdown=max(1, round(seconds)),
         backlog=_BACKLOG,
     )
-    return _Server(config, with_signals=with_signals)
+    return _Server(config)
 
 
 async def _stop(server: _Server, running: "asyncio.Task[None]", listener: socket.socket) -> None:
     server.should_exit = True
     await asyncio.gather(running, return_exceptions=True)
+    if left := set(server.server_state.tasks):
+        for task in left:
+            task.cancel()
+        await asyncio.wait(left, timeout=_CANCELLED_SECONDS)
     listener.close()
 
 
