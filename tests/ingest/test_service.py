@@ -108,6 +108,89 @@ class TestSubmitting:
         assert not await world.find("zebra", Principal(tenant="other", groups=staff))
 
 
+class TestReplacing:
+    """Whoever may not read a document can neither replace it nor learn what it says."""
+
+    BOARD = Principal(
+        tenant="acme", groups=frozenset({"board"}), scopes=frozenset({"ask", "ingest"})
+    )
+    ADMIN = Principal(tenant="acme", scopes=frozenset({"admin"}))
+
+    async def submit(self, world: World, principal: Principal, line: str, **source: object) -> Job:
+        world.clock.advance(1)
+        made = DocumentSource(name="f", content=line.encode(), collection="docs", **source)  # type: ignore[arg-type]
+        return await world.ingestion.submit(principal, made)
+
+    async def ingest(self, world: World, principal: Principal, line: str, **source: object) -> Job:
+        job = await self.submit(world, principal, line, **source)
+        return await world.ingestion.wait(principal, job.id)
+
+    @pytest.mark.parametrize("line", ["a|zebra", "a|lion"], ids=["the same", "another"])
+    async def test_a_document_that_the_submitter_may_not_read_stays(
+        self, world: World, line: str
+    ) -> None:
+        await self.ingest(world, self.BOARD, "a|zebra", access=["group:board"])
+        for access in (["*"], ["group:board"]):
+            job = await self.ingest(world, OPERATOR, line, access=access)
+            assert job.state == "done_with_errors"
+            assert [error.code for error in job.errors] == ["forbidden"]
+            assert (job.counts.failed, job.counts.unchanged, job.counts.changed) == (1, 0, 0)
+            assert "board" not in str(job.errors)
+        assert await world.texts() == {"a": "zebra"}
+        assert await world.find("zebra lion") == []
+        assert [p.external_id for p in await world.find("zebra", self.BOARD)] == ["a"]
+
+    async def test_readers_and_administrators_may_replace_it(self, world: World) -> None:
+        await self.ingest(world, self.BOARD, "a|zebra", access=["group:board"])
+        for principal, word in ((self.BOARD, "lion"), (self.ADMIN, "wolf")):
+            job = await self.ingest(world, principal, f"a|{word}", access=["group:board"])
+            assert (job.state, job.counts.changed) == ("done", 1)
+        assert await world.texts() == {"a": "wolf"}
+
+    async def test_what_an_administrator_gave_a_client_cannot_add_to_the_right(
+        self, world: World
+    ) -> None:
+        await self.ingest(world, self.ADMIN, "a|zebra", access=["group:board"])
+        job = await self.ingest(world, OPERATOR, "a|lion", submitter=None)
+        assert [error.code for error in job.errors] == ["forbidden"]
+
+    async def test_a_document_on_its_way_is_guarded_too(self, world: World) -> None:
+        world.embedder.held.clear()
+        first = await self.submit(world, self.BOARD, "a|zebra", access=["group:board"])
+        second = await self.submit(world, OPERATOR, "a|lion")
+        await turns()
+        world.embedder.held.set()
+        assert (await world.ingestion.wait(self.BOARD, first.id)).state == "done"
+        refused = await world.ingestion.wait(OPERATOR, second.id)
+        assert [error.code for error in refused.errors] == ["forbidden"]
+        assert await world.texts() == {"a": "zebra"}
+
+    async def test_the_right_outlives_a_crash(self, world: World) -> None:
+        await self.ingest(world, self.BOARD, "a|zebra", access=["group:board"])
+        world.parser.gates["f"] = asyncio.Event()
+        stranger = await self.submit(world, OPERATOR, "a|lion")
+        reader = await self.submit(world, self.BOARD, "a|wolf", access=["group:board"])
+        await turns()
+        await world.crash()
+        world.parser.gates.clear()
+        await world.restart()
+        refused = await world.ingestion.wait(OPERATOR, stranger.id)
+        assert [error.code for error in refused.errors] == ["forbidden"]
+        assert (await world.ingestion.wait(OPERATOR, reader.id)).counts.changed == 1
+
+    async def test_a_job_that_runs_again_may_meet_what_it_has_published(self, world: World) -> None:
+        lines = "\n".join(f"d{number}|zebra {number}" for number in range(300))
+        job = await self.submit(world, OPERATOR, lines, access=["group:board"])
+        await until(lambda: bool(world.index.replaced))
+        await turns(3)
+        await world.crash()
+        assert 0 < len(await world.texts()) < 300
+        await world.restart()
+        done = await world.ingestion.wait(OPERATOR, job.id)
+        assert (done.state, done.errors) == ("done", [])
+        assert len(await world.texts()) == 300
+
+
 class TestChanging:
     async def test_the_same_content_again_does_nothing(self, world: World) -> None:
         await world.ingest("a|zebra", "b|lion")

@@ -60,6 +60,7 @@ def a_source(collection: str = "default", content: bytes = b"\x00\xff zip") -> D
         collection=collection,
         access=["group:staff"],
         metadata={"department": "care"},
+        submitter=[access_token("acme", "*"), access_token("acme", "group:staff")],
     )
 
 

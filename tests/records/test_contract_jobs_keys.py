@@ -22,6 +22,13 @@ async def test_a_job_and_its_source_come_back_as_they_were_created(records: Reco
     assert await records.job_source("none") is None
 
 
+@pytest.mark.parametrize("submitter", [None, [], ["4:acme:*"]], ids=["admin", "nobody", "user"])
+async def test_a_source_keeps_whose_it_is(records: Records, submitter: list[str] | None) -> None:
+    source = msgspec.structs.replace(a_source(), submitter=submitter)
+    await records.create_job(a_job(), source)
+    assert await records.job_source("job_1") == source
+
+
 async def test_an_empty_source_is_a_source(records: Records) -> None:
     await records.create_job(a_job(), a_source(content=b""))
     assert await records.job_source("job_1") == a_source(content=b"")

@@ -86,6 +86,9 @@ class DocumentSource(msgspec.Struct, frozen=True, kw_only=True):
     """Who may read: `*`, `group:NAME`, `user:NAME`."""
     metadata: Metadata = {}
     """Added to the metadata that the parser finds."""
+    submitter: list[str] | None = []
+    """Access tokens of who submitted it, set by the server: a document that none of them can
+    read is not replaced. None: an administrator's, which may replace every document."""
 
 
 class Document(msgspec.Struct, frozen=True, kw_only=True):

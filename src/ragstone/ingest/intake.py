@@ -9,7 +9,7 @@ another's single document wait.
 import asyncio
 import itertools
 from collections import Counter, deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 from ragstone.domain.document import DocumentSource, Metadata, ParsedDocument
@@ -49,6 +49,9 @@ class Ticket:
         self.access: list[str] = []
         self.metadata: Metadata = {}
         """Of the source, for each of its documents."""
+        self.submitter: list[str] | None = []
+        self.ran_before = job.attempts > 0 or job.counts.total > 0
+        """It may have published documents already."""
         self.suspect = job.attempts >= SUSPECT_ATTEMPTS
         self.buffer: deque[ParsedDocument] = deque()
         self.active = False
@@ -92,6 +95,10 @@ class Ticket:
         self.buffer.clear()
         self.buffered_chars = 0
         self._room.set()
+
+    def may_replace(self, access: Iterable[str]) -> bool:
+        """Whether the submitter may read, and so replace, a document with these tokens."""
+        return self.submitter is None or not set(access).isdisjoint(self.submitter)
 
     @property
     def drained(self) -> bool:

@@ -82,6 +82,7 @@ class Published(msgspec.Struct, frozen=True):
 
     item: Prepared
     outcome: Outcome
+    """`failed`: the submitter may not replace the document that is there."""
 
 
 class Publisher:
@@ -131,34 +132,49 @@ class Publisher:
         """Make the items visible, all of one collection and in the order of submission.
 
         An item that is the same as what is published, deleted since, or overtaken by a later
-        item of the same document is left out. Raises `RagstoneError`s after retries.
+        item of the same document is left out, and so is one whose submitter may not replace
+        the document. Raises `RagstoneError`s after retries.
         """
         async with self.lock(lane):
-            latest = {item.document_id: item for item in items}
+            ids = list({item.document_id for item in items})
             existing = await self._retry.call(
-                lambda: self._records.documents_by_id(lane[0], list(latest)), what="reading records"
+                lambda: self._records.documents_by_id(lane[0], ids), what="reading records"
             )
-            fresh = [
-                item
-                for item in latest.values()
-                if not self.buried(item) and _differs(item, existing.get(item.document_id))
-            ]
+            latest, refused = self._last_allowed(items, existing)
+            fresh = [item for item in latest.values() if _differs(item, existing)]
             if fresh:
                 await self._write(lane, fresh, existing)
-            return [Published(item, self._outcome(item, latest, existing, fresh)) for item in items]
+            published = []
+            for item in items:
+                outcome: Outcome = "changed" if item.document_id in existing else "added"
+                if self.buried(item):
+                    outcome = "deleted"
+                elif item in refused:
+                    outcome = "failed"
+                elif latest.get(item.document_id) is item and item not in fresh:
+                    outcome = "unchanged"
+                published.append(Published(item, outcome))
+            return published
 
-    def _outcome(
-        self,
-        item: Prepared,
-        latest: dict[str, Prepared],
-        existing: dict[str, Document],
-        fresh: Sequence[Prepared],
-    ) -> Outcome:
-        if self.buried(item):
-            return "deleted"
-        if latest[item.document_id] is item and item not in fresh:
-            return "unchanged"
-        return "changed" if item.document_id in existing else "added"
+    def _last_allowed(
+        self, items: Sequence[Prepared], existing: dict[str, Document]
+    ) -> tuple[dict[str, Prepared], list[Prepared]]:
+        """As if they came one after the other: who has the last word, and who may not speak."""
+        latest: dict[str, Prepared] = {}
+        refused: list[Prepared] = []
+        for item in items:
+            earlier = latest.get(item.document_id)
+            if self.buried(item):
+                continue
+            if earlier is not None:
+                allowed = item.ticket.may_replace(earlier.access)
+            else:
+                allowed = not forbidden(item, existing.get(item.document_id))
+            if allowed:
+                latest[item.document_id] = item
+            else:
+                refused.append(item)
+        return latest, refused
 
     async def _write(
         self, lane: Lane, items: Sequence[Prepared], existing: dict[str, Document]
@@ -203,8 +219,26 @@ class Publisher:
             _log.exception("%d documents are findable but not recorded", len(document_ids))
 
 
-def _differs(item: Prepared, existing: Document | None) -> bool:
-    return existing is None or existing.content_hash != item.content_hash
+def forbidden(item: Prepared, existing: Document | None) -> bool:
+    """Whether the document is there, and its submitter may not replace it.
+
+    A job that runs again meets what it has published itself, which its submitter need not be
+    able to read: the same content from the same source, published since the submission.
+    """
+    if existing is None or item.ticket.may_replace(existing.access):
+        return False
+    own = (
+        item.ticket.ran_before
+        and existing.updated_at >= item.ticket.submitted_at
+        and existing.source_name == item.ticket.source_name
+        and existing.content_hash == item.content_hash
+    )
+    return not own
+
+
+def _differs(item: Prepared, existing: dict[str, Document]) -> bool:
+    found = existing.get(item.document_id)
+    return found is None or found.content_hash != item.content_hash
 
 
 def _indexed(item: Prepared, version: int) -> list[IndexedChunk]:

@@ -92,6 +92,7 @@ class Reader:
             source = await self._fetched(ticket)
         ticket.access = sorted({access_token(ticket.lane[0], entry) for entry in source.access})
         ticket.metadata = source.metadata
+        ticket.submitter = source.submitter
         if len(source.content) > AHEAD_BYTES:
             await ticket.first.wait()
         return source

@@ -30,9 +30,10 @@ from ragstone.ingest.chunk import Chunker
 from ragstone.ingest.intake import Lane, Lanes, Ticket
 from ragstone.ingest.jobs import JobBoard
 from ragstone.ingest.prepare import cut, identified, same
-from ragstone.ingest.publish import IngestObserver, Prepared, Published, Publisher
+from ragstone.ingest.publish import IngestObserver, Prepared, Published, Publisher, forbidden
 from ragstone.ingest.reader import Reader
 from ragstone.ingest.retry import Retry
+from ragstone.ingest.validate import not_yours
 from ragstone.ports import Clock, Embedder, Parser, Records
 
 _IN_FLIGHT: Final = 2
@@ -193,7 +194,12 @@ class Runner:
                 self._fail(group, error)
                 continue
             for item in group:
-                if same(item, known) and not self._in_work[item.document_id]:
+                if (
+                    forbidden(item, known.get(item.document_id))
+                    and not self._in_work[item.document_id]
+                ):
+                    self._refuse(item, not_yours())
+                elif same(item, known) and not self._in_work[item.document_id]:
                     self._board.count(item.ticket.job_id, unchanged=1)
                     self._observer.documents("unchanged", 1)
                     self._release(item)
@@ -301,6 +307,9 @@ class Runner:
 
     def _record(self, result: Published) -> None:
         item, outcome = result.item, result.outcome
+        if outcome == "failed":
+            self._refuse(item, not_yours())
+            return
         visible = outcome in ("added", "changed")
         self._board.count(
             item.ticket.job_id,

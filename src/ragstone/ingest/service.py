@@ -118,6 +118,9 @@ class Ingestion:
     async def submit(self, principal: Principal, source: DocumentSource) -> Job:
         """Accept a source into the principal's tenant; the job is durable when this returns.
 
+        A document that is there already and that the principal may not read is refused when
+        the job runs, unless the principal has the scope `admin`.
+
         Raises `Forbidden`, `InvalidRequest`, `PayloadTooLarge`, `EmbedderMismatch`,
         `Overloaded`, `RecordsUnavailable`.
         """
@@ -125,6 +128,7 @@ class Ingestion:
         require_valid(source, max_bytes=self._settings.max_source_bytes)
         if self.queue_depth >= self._settings.max_jobs:
             raise Overloaded(f"{self.queue_depth:,} ingestion jobs are waiting.", retry_after=30.0)
+        source = msgspec.structs.replace(source, submitter=_rights(principal))
         # A caller who leaves in the middle must not leave a recorded job that nobody runs.
         return await asyncio.shield(self._accept(principal.tenant, source))
 
@@ -257,6 +261,11 @@ class Ingestion:
 def _may_delete(principal: Principal, document: Document) -> bool:
     """Administrators delete also what they may not read."""
     return "admin" in principal.scopes or document.readable_by(principal)
+
+
+def _rights(principal: Principal) -> list[str] | None:
+    """What `DocumentSource.submitter` keeps of who submits."""
+    return None if "admin" in principal.scopes else principal.access_tokens()
 
 
 def _unknown(document_id: str) -> UnknownDocument:

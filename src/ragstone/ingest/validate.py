@@ -21,6 +21,14 @@ def require_ingest(principal: Principal) -> None:
         )
 
 
+def not_yours() -> Forbidden:
+    """Says no more of the document that is there than that it is not replaced."""
+    return Forbidden(
+        "This document cannot be changed with the key that submitted it.",
+        remedy="Give it another id, or ask an administrator.",
+    )
+
+
 def require_valid(source: DocumentSource, *, max_bytes: int) -> None:
     """Raises `InvalidRequest` or `PayloadTooLarge`, naming the field."""
     if _COLLECTION.fullmatch(source.collection) is None:

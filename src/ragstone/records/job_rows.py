@@ -31,6 +31,7 @@ def create(connection: Connection, job: Job, source: DocumentSource) -> None:
             "collection": source.collection,
             "access": source.access,
             "metadata": storable_metadata(source.metadata),
+            "submitter": source.submitter,
             "content": source.content,
         },
     )
@@ -62,6 +63,7 @@ def source(connection: Connection, job_id: str) -> DocumentSource | None:
         collection=row.collection,
         access=row.access,
         metadata=row.metadata,
+        submitter=row.submitter,
     )
 
 

@@ -145,6 +145,7 @@ job_sources = Table(
     Column("collection", Name, nullable=False),
     Column("access", Json, nullable=False),
     Column("metadata", Json, nullable=False),
+    Column("submitter", Json),
     Column("content", LargeBinary, nullable=False),
 )
 

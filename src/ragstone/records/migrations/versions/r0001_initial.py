@@ -112,6 +112,7 @@ def _jobs() -> None:
         sa.Column("collection", NAME, nullable=False),
         sa.Column("access", sa.Text(), nullable=False),
         sa.Column("metadata", sa.Text(), nullable=False),
+        sa.Column("submitter", sa.Text()),
         sa.Column("content", sa.LargeBinary(), nullable=False),
         sa.PrimaryKeyConstraint("job_id", name="pk_job_sources"),
         sa.ForeignKeyConstraint(
