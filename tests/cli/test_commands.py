@@ -99,8 +99,9 @@ def test_after_a_kill_nothing_acknowledged_is_missing(run: Run, docs: Path, serv
     ],
 )
 def test_a_mistake_is_one_sentence_with_what_to_do(
-    run: Run, arguments: list[str], code: str, word: str
+    run: Run, arguments: list[str], code: str, word: str, tmp_path: Path
 ) -> None:
+    (tmp_path / "home").mkdir()
     result = run(*arguments)
     assert result.returncode == 1
     assert f"[{code}]" in result.stderr

@@ -26,14 +26,19 @@ def context_of(typer_context: typer.Context) -> Context:
     return found
 
 
-def run_with_client(context: Context, work: Callable[[Client], Awaitable[_T]]) -> _T:
-    """Runs `work` with a client of the data folder's server; Ctrl-C ends it cleanly."""
+def run_with_client(
+    context: Context, work: Callable[[Client], Awaitable[_T]], *, create: bool = False
+) -> _T:
+    """Runs `work` with a client of the data folder's server; Ctrl-C ends it cleanly.
+
+    `create` makes a data folder that is absent; else that is `HomeMissing`.
+    """
     import asyncio
 
     from ragstone.cli.connection import connect
 
     async def run() -> _T:
-        async with connect(context.home) as client:
+        async with connect(context.home, create=create) as client:
             return await work(client)
 
     try:

@@ -53,7 +53,7 @@ def ingest(
                 typer.secho(f"{error['external_id']}: {error['message']}", fg="red", err=True)
         return outcome.succeeded
 
-    if not run_with_client(context, work):
+    if not run_with_client(context, work, create=True):
         raise typer.Exit(1)
 
 

@@ -38,7 +38,7 @@ def create_key(
     async def work(client: Client) -> Any:
         return await client.post("/v1/keys", body)
 
-    made = run_with_client(context, work)
+    made = run_with_client(context, work, create=True)
     if context.as_json:
         print_json(made)
         return

@@ -4,6 +4,7 @@
     +-- InvalidRequest              the caller can fix the request
     |   +-- InvalidFilter
     |   +-- PayloadTooLarge
+    |   +-- RequestTimeout          the request itself did not arrive in time
     +-- Unauthenticated             no key, or one that is not known
     +-- Forbidden                   the key lacks the scope
     +-- NotFound                    absent, or another tenant's: not told apart
@@ -38,6 +39,7 @@
     |   +-- RecordsUnavailable
     +-- StartupError                the server or a command cannot begin
     |   +-- InvalidSettings
+    |   +-- HomeMissing             a command that only reads found no data folder
     |   +-- HomeLocked              another process has the data folder
     |   +-- HomeNotWritable
     |   +-- HomeTooNew              the folder was written by a later version
@@ -96,6 +98,11 @@ class InvalidFilter(InvalidRequest):
 
 class PayloadTooLarge(InvalidRequest):
     code = "payload_too_large"
+
+
+class RequestTimeout(InvalidRequest):
+    code = "request_timeout"
+    retriable = True
 
 
 class Unauthenticated(RagstoneError):
@@ -245,6 +252,10 @@ class StartupError(RagstoneError):
 
 class InvalidSettings(StartupError):
     code = "invalid_settings"
+
+
+class HomeMissing(StartupError):
+    code = "home_missing"
 
 
 class HomeLocked(StartupError):

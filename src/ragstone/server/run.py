@@ -108,18 +108,28 @@ async def _run(
 
 
 @contextlib.asynccontextmanager
-async def serve_on_socket(system: System, app: Starlette, path: str) -> AsyncIterator[ServerInfo]:
-    """Serve on a Unix socket for as long as the context lasts."""
+async def serve_on_socket(
+    system: System, app: Starlette, path: str, on_wait: Callable[[], None]
+) -> AsyncIterator[ServerInfo]:
+    """Serve on a Unix socket for as long as the context lasts, and as others are connected.
+
+    `on_wait` is called when others still are after a second.
+    """
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(path)
     os.chmod(path, 0o600)
-    server = _server(system, app)
+    server = _server(system, app, idle_seconds=3600)  # see `_until_unused`
     running = asyncio.create_task(server.serve(sockets=[listener]))
     try:
         await _until_started(server, running)
         info = ServerInfo(pid=os.getpid(), socket=path, token=system.local_token)
         system.home.publish_server(info)
-        yield info
+        try:
+            yield info
+        except Exception:
+            await _until_unused(server, on_wait)
+            raise
+        await _until_unused(server, on_wait)
     finally:
         await _stop(server, running, listener)
 
@@ -181,7 +191,7 @@ def listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-def _server(system: System, app: Starlette) -> _Server:
+def _server(system: System, app: Starlette, idle_seconds: int = 5) -> _Server:
     seconds = system.settings.server.shutdown_seconds
     config = uvicorn.Config(
         app,
@@ -192,8 +202,9 @@ def _server(system: System, app: Starlette) -> _Server:
         log_config=None,
         access_log=False,
         server_header=False,
-        proxy_headers=False,  # nothing here depends on who connected
+        proxy_headers=False,  # who connected is known from the socket, never from a header
         timeout_graceful_shutdown=max(1, round(seconds)),
+        timeout_keep_alive=idle_seconds,
         backlog=_BACKLOG,
     )
     return _Server(config)
@@ -207,6 +218,18 @@ async def _stop(server: _Server, running: "asyncio.Task[None]", listener: socket
             task.cancel()
         await asyncio.wait(left, timeout=_CANCELLED_SECONDS)
     listener.close()
+
+
+async def _until_unused(server: _Server, on_wait: Callable[[], None]) -> None:
+    """A command that works through this server keeps its connection open until it has ended."""
+    waits = 0
+    while server.server_state.connections:
+        waits += 1
+        if waits == 50:
+            on_wait()
+        await asyncio.sleep(0.02)
+    for listener in server.servers:
+        listener.close()  # at once: who comes now finds nobody, and tries again
 
 
 async def _until_started(server: _Server, running: "asyncio.Task[None]") -> None:
