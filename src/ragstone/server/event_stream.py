@@ -46,10 +46,13 @@ class EventStream(Response):
         self._heartbeat_seconds = heartbeat_seconds
         self._send_seconds = send_seconds
         self._last_sent = 0.0
+        self._sending_since: float | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self._now = asyncio.get_running_loop().time
+        self._last_sent = self._now()
         pump = asyncio.create_task(self._pump(send))
-        beat = asyncio.create_task(self._keep_alive(send))
+        beat = asyncio.create_task(self._watch(send))
         left = asyncio.create_task(_until_client_leaves(receive))
         tasks = (pump, beat, left)
         try:
@@ -67,49 +70,58 @@ class EventStream(Response):
             raise error
 
     async def _pump(self, send: Send) -> None:
-        now = asyncio.get_running_loop().time
         await self._send(
             send, {"type": "http.response.start", "status": 200, "headers": self.raw_headers}
         )
-        await self._send_event(send, self._opening)
+        if self._opening:
+            await self._send(send, _body(self._opening))
         async for event in self._events:
-            await self._send_event(send, event)
+            if event:
+                await self._send(send, _body(event))
         await self._send(send, {"type": "http.response.body", "body": b"", "more_body": False})
 
-    async def _send_event(self, send: Send, event: bytes) -> None:
-        if event:
-            self._last_sent = asyncio.get_running_loop().time()
-            await self._send(send, {"type": "http.response.body", "body": event, "more_body": True})
-
-    async def _keep_alive(self, send: Send) -> None:
-        loop = asyncio.get_running_loop()
-        self._last_sent = loop.time()
-        while True:
-            silent = loop.time() - self._last_sent
-            if silent >= self._heartbeat_seconds:
-                with suppress(OSError):
-                    await self._send(
-                        send,
-                        {"type": "http.response.body", "body": _HEARTBEAT, "more_body": True},
-                    )
-                self._last_sent = loop.time()
-                silent = 0.0
-            await asyncio.sleep(self._heartbeat_seconds - silent)
-
     async def _send(self, send: Send, message: Message) -> None:
-        """Raises `_NotReading` when the client takes nothing for too long."""
+        self._last_sent = self._sending_since = self._now()
+        await send(message)
+        self._sending_since = None
+
+    async def _watch(self, send: Send) -> None:
+        """Breaks long silences; raises `_NotReading` when the client takes nothing for too long.
+
+        One timer looks at many sends, since a timer for each would cost more than the sends.
+        """
+        while True:
+            now = self._now()
+            if self._sending_since is not None:
+                pause = self._sending_since + self._send_seconds - now
+                if pause <= 0:
+                    raise _NotReading
+            else:
+                pause = self._last_sent + self._heartbeat_seconds - now
+                if pause <= 0:
+                    await self._beat(send)
+                    continue
+            await asyncio.sleep(min(pause, self._send_seconds))
+
+    async def _beat(self, send: Send) -> None:
         limit = asyncio.timeout(self._send_seconds)
         try:
             async with limit:
-                await send(message)
+                with suppress(OSError):
+                    await send(_body(_HEARTBEAT))
         except TimeoutError:
             if limit.expired():
                 raise _NotReading from None
             raise
+        self._last_sent = self._now()
 
 
 class _NotReading(Exception):
     """The client has not read for `send_seconds`."""
+
+
+def _body(data: bytes) -> Message:
+    return {"type": "http.response.body", "body": data, "more_body": True}
 
 
 async def _until_client_leaves(receive: Receive) -> None:
