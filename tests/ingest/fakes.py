@@ -126,6 +126,11 @@ class BrokenIndex(MemoryIndex):
             raise self.failures.pop(0)
         await super().delete(tenant, collection, document_ids)
 
+    async def drop(self, tenant: str, collection: str) -> None:
+        if self.failures:
+            raise self.failures.pop(0)
+        await super().drop(tenant, collection)
+
     async def optimize(self, tenant: str, collection: str) -> None:
         self.optimized.append((tenant, collection))
 

@@ -1,6 +1,7 @@
 """Documents go in once, change at once, come out for good, and one failure stays one failure."""
 
 import asyncio
+import gc
 from collections.abc import AsyncIterator
 
 import pytest
@@ -513,6 +514,78 @@ class TestDeleting:
         assert states == ["failed", "failed", "done"]
         assert await world.found("zebra") == ["d"]
         assert set(await world.texts()) == {"d"}
+
+    async def test_a_collection_that_the_index_kept_is_dropped_later(self, world: World) -> None:
+        await world.ingest("a|zebra", "b|zebra")
+        world.index.failures = [IndexUnavailable("down")] * 3
+        with pytest.raises(IndexUnavailable):
+            await world.ingestion.delete_collection(OPERATOR, "docs")
+        assert len(await world.records.tombstones()) == 2
+        await until(lambda: not world.records._tombstones)
+        assert world.index.failures == []
+        assert await world.find("zebra") == []
+        await world.ingest("c|zebra")
+        assert await world.found("zebra") == ["c"]
+
+    async def test_a_collection_is_not_made_again_over_what_the_index_kept(
+        self, world: World, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        await world.ingest("a|zebra")
+        retry, asleep = asyncio.Event(), world.sleep
+
+        async def sleep(seconds: float) -> None:
+            await (retry.wait() if seconds == 10.0 else asleep(seconds))
+
+        monkeypatch.setattr(world, "sleep", sleep)
+        await world.crash()
+        await world.restart()
+        world.index.failures = [IndexUnavailable("down")] * 3
+        with pytest.raises(IndexUnavailable):
+            await world.ingestion.delete_collection(OPERATOR, "docs")
+        with pytest.raises(IndexUnavailable):  # not unknown: its deletion is not done
+            await world.ingestion.delete_collection(OPERATOR, "docs")
+        with pytest.raises(IndexUnavailable):
+            await world.submit("b|zebra")
+        assert await world.records.collections("acme") == []
+        assert (await world.ingest("b|zebra")).state == "done"
+        assert await world.found("zebra") == ["b"]
+        retry.set()
+        await until(lambda: not world.records._tombstones)
+        assert await world.found("zebra") == ["b"]
+
+    async def test_a_submission_during_a_deletion_waits_for_its_end(
+        self, world: World, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        await world.ingest("a|zebra")
+        drop, dropping, go_on = world.index.drop, asyncio.Event(), asyncio.Event()
+
+        async def slowly(tenant: str, collection: str) -> None:
+            dropping.set()
+            await go_on.wait()
+            await drop(tenant, collection)
+
+        monkeypatch.setattr(world.index, "drop", slowly)
+        deleting = asyncio.create_task(world.ingestion.delete_collection(OPERATOR, "docs"))
+        await dropping.wait()
+        submitting = asyncio.create_task(world.submit("b|zebra"))
+        await turns()
+        assert not submitting.done()
+        assert await world.records.collections("acme") == []
+        go_on.set()
+        await deleting
+        job = await world.ingestion.wait(OPERATOR, (await submitting).id)
+        assert job.state == "done"
+        assert await world.found("zebra") == ["b"]
+
+    async def test_a_collection_at_rest_leaves_no_lock_behind(self, world: World) -> None:
+        for number in range(5):
+            source = DocumentSource(name="a", content=b"a|zebra", collection=f"c{number}")
+            job = await world.ingestion.submit(OPERATOR, source)
+            await world.ingestion.wait(OPERATOR, job.id)
+            await world.ingestion.delete_collection(OPERATOR, f"c{number}")
+        gc.collect()
+        assert not world.ingestion._publisher._locks
+        assert not world.ingestion._upkeep._doors
 
     async def test_an_unreachable_index_is_told_later(self, world: World) -> None:
         await world.ingest("a|zebra")

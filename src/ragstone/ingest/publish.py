@@ -9,6 +9,7 @@ import logging
 from collections import defaultdict
 from collections.abc import Sequence
 from typing import Literal, Protocol
+from weakref import WeakValueDictionary
 
 import msgspec
 
@@ -93,12 +94,12 @@ class Publisher:
         self._index = index
         self._clock = clock
         self._retry = retry
-        self._locks: dict[Lane, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._locks: WeakValueDictionary[Lane, asyncio.Lock] = WeakValueDictionary()
         self._graves: dict[Lane, dict[str, tuple[int, Tombstone]]] = defaultdict(dict)
 
     def lock(self, lane: Lane) -> asyncio.Lock:
-        """Held while documents of the collection change."""
-        return self._locks[lane]
+        """Held while documents of the collection change; kept for as long as somebody has it."""
+        return self._locks.setdefault(lane, asyncio.Lock())
 
     def bury(self, tombstone: Tombstone, order: int) -> None:
         """Jobs of its collection with an order of at most `order` cannot bring it back."""

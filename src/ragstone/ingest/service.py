@@ -122,7 +122,8 @@ class Ingestion:
         the job runs, unless the principal has the scope `admin`.
 
         Raises `Forbidden`, `InvalidRequest`, `PayloadTooLarge`, `EmbedderMismatch`,
-        `Overloaded`, `RecordsUnavailable`.
+        `Overloaded`, `RecordsUnavailable`, and `IndexUnavailable` when the collection is being
+        made again while its deletion cannot be finished.
         """
         require_ingest(principal)
         require_valid(source, max_bytes=self._settings.max_source_bytes)
@@ -133,6 +134,10 @@ class Ingestion:
         return await asyncio.shield(self._accept(principal.tenant, source))
 
     async def _accept(self, tenant: str, source: DocumentSource) -> Job:
+        async with self._upkeep.opened((tenant, source.collection)):
+            return await self._accepted(tenant, source)
+
+    async def _accepted(self, tenant: str, source: DocumentSource) -> Job:
         await self._records.ensure_collection(tenant, source.collection, self._embedder.identity)
         self._last_submission = now = max(self._clock.time(), self._last_submission + 1e-6)
         self._orders += 1

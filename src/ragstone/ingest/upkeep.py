@@ -4,8 +4,10 @@ import asyncio
 import functools
 import logging
 from collections import Counter, defaultdict
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
+from contextlib import asynccontextmanager
 from typing import Final
+from weakref import WeakValueDictionary
 
 import msgspec
 
@@ -53,6 +55,9 @@ class Upkeep:
         self._settings = settings
         self._unfinished = unfinished
         self._undeleted: set[Tombstone] = set()
+        self._undropped: dict[Lane, int] = {}
+        """Deleted collections that the index still has; the order of their deletion."""
+        self._doors: WeakValueDictionary[Lane, asyncio.Lock] = WeakValueDictionary()
         self._new_chunks: Counter[Lane] = Counter()
         self._optimizing: set[Lane] = set()
         self._chores: set[asyncio.Task[None]] = set()
@@ -96,21 +101,63 @@ class Upkeep:
     async def delete_collection(self, lane: Lane, *, order: int) -> bool:
         """All of its documents, out of the records and the index; False if it was absent.
 
-        Unfinished jobs of it fail. A crash in the middle is made good by `take_up`, since the
-        records leave a tombstone for each document.
+        Unfinished jobs of it fail. When the index cannot be reached it raises, goes on trying,
+        and does not let the collection be made again before. A crash in the middle is made
+        good by `take_up`, since the records leave a tombstone for each document.
         """
-        async with self._publisher.lock(lane):
-            if not await self._records.delete_collection(*lane):
+        async with self._door(lane), self._publisher.lock(lane):
+            if not await self._records.delete_collection(*lane) and lane not in self._undropped:
                 return False
-            for tombstone in await self._records.tombstones():
-                if (tombstone.tenant, tombstone.collection) == lane:
-                    self._publisher.bury(tombstone, order)
             for ticket in self._unfinished():
                 if ticket.lane == lane and ticket.order <= order:
                     ticket.fail(UnknownCollection(f"The collection {lane[1]!r} was deleted."))
-            await self._index.drop(*lane)
-        self._spawn(self._forget(lane))
+            known = lane in self._undropped
+            self._undropped[lane] = order
+            try:
+                await self._drop(lane)
+            except Exception:
+                if not known:
+                    self._spawn(self._drop_later(lane))
+                raise
         return True
+
+    @asynccontextmanager
+    async def opened(self, lane: Lane) -> AsyncIterator[None]:
+        """While the collection may be made: it is not being deleted, and nothing is left of it.
+
+        Not the publisher's lock: a submission need not wait until documents are published.
+        Raises `IndexUnavailable` where an earlier deletion cannot be brought to its end.
+        """
+        async with self._door(lane):
+            if lane in self._undropped:
+                async with self._publisher.lock(lane):
+                    await self._drop(lane)
+            yield
+
+    def _door(self, lane: Lane) -> asyncio.Lock:
+        return self._doors.setdefault(lane, asyncio.Lock())
+
+    async def _drop(self, lane: Lane) -> None:
+        """The rest of a collection's deletion; door and lock are held."""
+        order = self._undropped[lane]
+        for tombstone in await self._records.tombstones():
+            if (tombstone.tenant, tombstone.collection) == lane:
+                self._publisher.bury(tombstone, order)
+        await self._index.drop(*lane)
+        del self._undropped[lane]
+        self._new_chunks.pop(lane, None)
+        self._spawn(self._forget(lane))
+
+    async def _drop_later(self, lane: Lane) -> None:
+        while lane in self._undropped:
+            await self._retry.sleep(_RETRY_SECONDS)
+            async with self._door(lane), self._publisher.lock(lane):
+                if lane not in self._undropped:
+                    return
+                try:
+                    await self._drop(lane)
+                except RagstoneError as error:
+                    _log.warning("a deleted collection is still in the index: %s", error)
 
     async def take_up(self, tombstones: Iterable[Tombstone], tickets: Iterable[Ticket]) -> None:
         """After a crash: bring every recorded deletion to its end."""
@@ -128,6 +175,7 @@ class Upkeep:
                 functools.partial(self._index.delete, *lane, gone), what="deleting"
             )
             await self._records.raise_generation(*lane)
+            self._undropped.pop(lane, None)
             for grave in graves:
                 earlier = [t.order for t in orders[lane] if t.submitted_at <= grave.deleted_at]
                 self._publisher.bury(grave, max(earlier, default=0))
@@ -146,7 +194,7 @@ class Upkeep:
 
     async def _forget(self, lane: Lane) -> None:
         """Drop the tombstones that no unfinished job could undo any more."""
-        if not self._publisher.has_graves(lane):
+        if lane in self._undropped or not self._publisher.has_graves(lane):
             return
         orders = [ticket.order for ticket in self._unfinished() if ticket.lane == lane]
         for tombstone in self._publisher.graves_before(lane, min(orders, default=_FOREVER)):
