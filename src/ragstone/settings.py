@@ -18,7 +18,7 @@ DEFAULT_HOME = Path(".ragstone")
 
 _PREFIX = "RAGSTONE_"
 _OTHER_VARIABLES = frozenset({"RAGSTONE_HOME", "RAGSTONE_API_KEY"})
-"""Read elsewhere: the data folder, and the key that commands show to a remote server."""
+"""Read elsewhere: the data folder, and the key whose rights commands have."""
 
 
 class _Group(BaseModel):

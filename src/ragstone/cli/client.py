@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
@@ -11,6 +11,19 @@ from ragstone.domain.errors import RagstoneError
 
 if TYPE_CHECKING:
     import aiohttp  # takes longer than all that `--help` needs
+
+
+_LISTED_BY: Final = {
+    "/v1/documents": "ragstone documents list",
+    "/v1/jobs": "ragstone jobs",
+    "/v1/keys": "ragstone keys list",
+}
+"""Where the server names the path that lists what there is, a command names a command."""
+
+_REMEDIES: Final = {
+    "unauthenticated": "Set RAGSTONE_API_KEY to the secret of a key that was not revoked, or unset "
+    "it to work as the operator of this machine.",
+}
 
 
 class ServerError(RagstoneError):
@@ -50,7 +63,7 @@ class Client:
         headers = {"Content-Type": "application/json"}
         async with self._session.post(path, data=data, headers=headers) as response:
             if response.status >= 400:
-                raise _error(await response.read(), response.status)
+                raise _error(await response.read(), response.status, path)
             async for line in response.content:
                 if not line.startswith(b"data: "):
                     continue
@@ -74,12 +87,17 @@ class Client:
         ) as response:
             raw = await response.read()
             if response.status >= 400:
-                raise _error(raw, response.status)
+                raise _error(raw, response.status, path)
             return msgspec.json.decode(raw)
 
 
-def _error(raw: bytes, status: int) -> ServerError:
+def _error(raw: bytes, status: int, path: str) -> ServerError:
     try:
-        return ServerError(msgspec.json.decode(raw)["error"])
+        error = ServerError(msgspec.json.decode(raw)["error"])
     except (msgspec.DecodeError, KeyError, TypeError):
         return ServerError({"message": f"The server answered with status {status}."})
+    listed_by = next((_LISTED_BY[start] for start in _LISTED_BY if path.startswith(start)), None)
+    if listed_by and error.code in ("unknown_document", "unknown_job", "not_found"):
+        error.remedy = f"List them with `{listed_by}`."
+    error.remedy = _REMEDIES.get(error.code, error.remedy)
+    return error

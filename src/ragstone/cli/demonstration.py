@@ -1,5 +1,6 @@
 """The sample corpus of a fictional shop: written, ingested, and pointed to."""
 
+import asyncio
 from pathlib import Path
 
 from rich.console import Console
@@ -7,14 +8,25 @@ from rich.console import Console
 from ragstone.cli.connection import connect
 from ragstone.cli.files import select_files
 from ragstone.cli.ingestion import ingest_files
+from ragstone.domain.errors import HomeNotWritable
 from ragstone.sample import write_corpus
 
 
-async def ingest_sample(home: Path, url: str, products: int) -> None:
-    """Through the server that runs at `url`; prints what to do next."""
-    console = Console(stderr=True)
+async def ingest_sample(home: Path, url: str, products: int, *, quiet: bool = False) -> None:
+    """Through the server that runs at `url`; prints what to do next.
+
+    Raises `HomeNotWritable`, and `ServerError` where the ingestion as a whole fails.
+    """
+    console = Console(stderr=True, quiet=quiet)
     folder = home / "sample"
-    write_corpus(folder, products=products)
+    try:
+        await asyncio.to_thread(write_corpus, folder, products=products)
+    except OSError as error:
+        raise HomeNotWritable(
+            f"The sample corpus cannot be written to {folder}: "
+            f"{(error.strerror or str(error)).lower()}.",
+            remedy="Make room there, or give --home another folder.",
+        ) from error
     async with connect(home) as client:
         for collection in ("help", "products"):
             outcome = await ingest_files(
@@ -25,8 +37,8 @@ async def ingest_sample(home: Path, url: str, products: int) -> None:
                 console=console,
                 label=f"Ingesting {collection:<8}",
             )
-            for error in outcome.errors:
-                console.print(f"{error['external_id']}: {error['message']}", markup=False)
+            for failed in outcome.errors:
+                console.print(f"{failed['external_id']}: {failed['message']}", markup=False)
     example = (
         f"curl -s {url}/v1/answers -H 'Content-Type: application/json' "
         """-d '{"question": "Can I collect my order in a store?"}'"""

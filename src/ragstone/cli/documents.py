@@ -8,6 +8,7 @@ import typer
 
 from ragstone.cli.client import Client
 from ragstone.cli.context import Context, context_of, run_with_client
+from ragstone.domain.errors import InvalidRequest
 
 Collection = Annotated[
     str | None, typer.Option("--collection", "-c", help="Collection.", show_default="default")
@@ -92,6 +93,11 @@ def delete_collection(
 ) -> None:
     """Delete a collection with all of its documents."""
     context = context_of(typer_context)
+    if not yes and context.as_json:
+        raise InvalidRequest(
+            f"Deleting the collection {name} with all of its documents was not confirmed.",
+            remedy="Add --yes.",
+        )
     if not yes:
         typer.confirm(f"Delete the collection {name} with all of its documents?", abort=True)
 

@@ -23,7 +23,7 @@ Home = Annotated[
     Path | None,
     typer.Option("--home", envvar="RAGSTONE_HOME", help="Data folder.", show_default="./.ragstone"),
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines, errors too.")]
 
 
 def _version(wanted: bool) -> None:
@@ -60,11 +60,19 @@ app.add_typer(keys.keys_app, name="keys")
 
 
 def main() -> None:
-    """Run the command line; errors become one sentence on standard error and exit status 1."""
+    """Run the command line; errors become one sentence on standard error and exit status 1.
+
+    With `--json` they become `{"error": {"code", "message", "remedy"}}` on standard output.
+    """
+    arguments = hoisted(sys.argv[1:])
     try:
-        app(hoisted(sys.argv[1:]))
+        app(arguments)
     except RagstoneError as error:
-        _print_error(error)
+        if _asks_for_json(arguments):
+            body = {"code": error.code, "message": error.message, "remedy": error.remedy}
+            documents.print_json({"error": body})
+        else:
+            _print_error(error)
         sys.exit(1)
     except BrokenPipeError:
         sys.stderr.close()  # the reader of our output has gone, as in `ragstone ... | head`
@@ -86,6 +94,12 @@ def hoisted(arguments: list[str]) -> list[str]:
         else:
             rest.append(argument)
     return front + rest
+
+
+def _asks_for_json(arguments: list[str]) -> bool:
+    """Of hoisted arguments: what stands after `--` is text."""
+    before = arguments[: arguments.index("--")] if "--" in arguments else arguments
+    return "--json" in before
 
 
 def _print_error(error: RagstoneError) -> None:

@@ -1,14 +1,15 @@
 """`init`, `serve` and `demo`."""
 
+import os
+from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import Annotated, Any, Final
 
 import typer
 
 from ragstone.cli.context import Context, context_of
-
-if TYPE_CHECKING:
-    import asyncio
+from ragstone.cli.documents import print_json
+from ragstone.domain.errors import HomeNotWritable
 
 DEMO_HOME: Final = Path(".ragstone-demo")
 
@@ -31,20 +32,24 @@ def init(typer_context: typer.Context) -> None:
     """Make the data folder and fetch the embedding model."""
     context = context_of(typer_context)
     from ragstone.assembly import prepare_embedder
-    from ragstone.home import open_home
-    from ragstone.settings import home_folder, load_settings
+    from ragstone.home import read_server
+    from ragstone.settings import load_settings
 
     settings = load_settings(context.home)
-    with open_home(home_folder(context.home)) as home:
-        _write_starter(home.path, "default")
-        if not context.as_json:
-            typer.echo(f"Data folder: {home.path}")
-        identity = prepare_embedder(settings)
+    server = read_server(settings.home)
+    if server is None:
+        _prepare_home(settings.home, "default")
+    if not context.as_json:
+        typer.echo(f"Data folder: {settings.home.absolute()}")
+    identity = prepare_embedder(settings)
     if context.as_json:
-        _print_json({"home": str(home.path), "embedder": identity.name})
+        print_json({"home": str(settings.home.absolute()), "embedder": identity.name})
         return
     typer.echo(f"Embedder:    {identity.name}")
-    typer.echo("\nNext: ragstone ingest ./docs")
+    if server is not None:
+        typer.echo(f"\nAlready set up, and served at {server.address}.")
+    else:
+        typer.echo("\nNext: ragstone ingest ./docs")
 
 
 def serve(
@@ -60,7 +65,7 @@ def serve(
     context = context_of(typer_context)
     asked = {"host": host, "port": port}
     given = {name: value for name, value in asked.items() if value is not None}
-    _run_server(context, {"server": given}, _announce)
+    _run_server(context, {"server": given})
 
 
 def demo(
@@ -71,68 +76,69 @@ def demo(
     products: Annotated[int, typer.Option(min=1, help="How many products to make.")] = 5000,
 ) -> None:
     """Ingest the sample corpus of a fictional shop and serve it."""
-    import asyncio
-
     from ragstone.cli.demonstration import ingest_sample
 
     context = context_of(typer_context)
-    context = Context(home=context.home or DEMO_HOME, as_json=context.as_json)
     home = context.home or DEMO_HOME
-    home.mkdir(mode=0o700, parents=True, exist_ok=True)
-    _write_starter(home, "help")
-    background: set[asyncio.Task[None]] = set()
-
-    def announce(url: str) -> None:
-        task = asyncio.get_running_loop().create_task(ingest_sample(home, url, products))
-        background.add(task)
-        task.add_done_callback(_raise_from_background)
-
+    context = Context(home=home, as_json=context.as_json)
     overrides: dict[str, dict[str, Any]] = {"log": {"level": "warning"}}
     if port is not None:
         overrides["server"] = {"port": port}
-    _run_server(context, overrides, announce)
+    _prepare_home(home, "help")
+    _run_server(
+        context, overrides, lambda url: ingest_sample(home, url, products, quiet=context.as_json)
+    )
 
 
-def _run_server(context: Context, overrides: dict[str, dict[str, Any]], announce: Any) -> None:
+def _run_server(
+    context: Context,
+    overrides: dict[str, dict[str, Any]],
+    beside: Callable[[str], Coroutine[Any, Any, None]] | None = None,
+) -> None:
+    """Serve until told to stop; `beside` runs meanwhile, and its failure ends the server."""
     import uvloop
 
-    from ragstone.assembly import open_system
-    from ragstone.console import routes
-    from ragstone.observe.logging import configure_logging
-    from ragstone.server.app import build_app
-    from ragstone.server.run import serve as run
+    from ragstone.cli.serving import run_server
     from ragstone.settings import load_settings
 
-    async def main() -> None:
-        settings = load_settings(context.home, overrides)
-        configure_logging(settings.log.level, settings.log.format)
-        async with open_system(settings) as system:
-            app = build_app(system, routes())
-            await run(system, app, settings.server.host, settings.server.port, announce)
+    settings = load_settings(context.home, overrides)
+
+    def announce(url: str) -> None:
+        if context.as_json:
+            print_json({"url": url})
+        elif beside is None:
+            typer.echo(f"Ragstone serves {url}  (API documentation: {url}/docs)", err=True)
 
     try:
-        uvloop.run(main())
+        uvloop.run(run_server(settings, announce, beside))
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
 
 
-def _announce(url: str) -> None:
-    typer.echo(f"Ragstone serves {url}  (API documentation: {url}/docs)", err=True)
+def _prepare_home(path: Path, collection: str) -> None:
+    """Make the data folder with a starter file. Raises as `open_home` does."""
+    import asyncio
+    from contextlib import AsyncExitStack
 
+    from ragstone.cli.patience import home_for_itself
 
-def _raise_from_background(task: "asyncio.Task[None]") -> None:
-    """An error in the demo's ingestion ends the program with its sentence."""
-    if not task.cancelled() and (error := task.exception()) is not None:
-        task.get_loop().call_exception_handler({"message": str(error), "exception": error})
+    async def prepare() -> None:
+        async with AsyncExitStack() as stack:
+            home = await home_for_itself(path, stack)
+            _write_starter(home.path, collection)
+
+    asyncio.run(prepare())
 
 
 def _write_starter(home: Path, collection: str) -> None:
     file = home / "ragstone.toml"
-    if not file.exists():
+    if os.path.lexists(file):
+        return
+    try:
         file.write_text(_STARTER.format(collection=collection), encoding="utf-8")
-
-
-def _print_json(value: object) -> None:
-    import msgspec
-
-    typer.echo(msgspec.json.encode(value).decode())
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise HomeNotWritable(
+            f"The settings file {file} cannot be written: {reason}.",
+            remedy="Give --home a folder that this user may write.",
+        ) from error

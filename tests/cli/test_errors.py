@@ -1,0 +1,79 @@
+"""Errors for programs and in the words of the command line."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from ragstone.cli.main import main
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A data folder, not opened yet."""
+    folder = tmp_path / "home"
+    folder.mkdir()
+    monkeypatch.setenv("RAGSTONE_EMBEDDER__PROVIDER", "fake")
+    monkeypatch.setenv("RAGSTONE_HOME", str(folder))
+    return folder
+
+
+def status(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
+    monkeypatch.setattr(sys, "argv", ["ragstone", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    code = ended.value.code
+    return code if isinstance(code, int) else 0
+
+
+def test_with_json_an_error_is_one_object_on_standard_output(
+    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert status(monkeypatch, "documents", "show", "doc_x", "--json") == 1
+    printed = capsys.readouterr()
+    error = json.loads(printed.out)["error"]
+    assert set(error) == {"code", "message", "remedy"}
+    assert error["code"] == "unknown_document"
+    assert printed.err == ""
+
+
+def test_a_program_is_not_asked_whether_it_is_sure(
+    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert status(monkeypatch, "collections", "delete", "help", "--json") == 1
+    error = json.loads(capsys.readouterr().out)["error"]
+    assert (error["code"], error["remedy"]) == ("invalid_request", "Add --yes.")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["documents", "show", "doc_x"], "ragstone documents list"),
+        (["documents", "delete", "doc_x"], "ragstone documents list"),
+        (["keys", "revoke", "key_x"], "ragstone keys list"),
+    ],
+)
+def test_remedies_name_commands_and_not_paths(
+    home: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    named: str,
+) -> None:
+    assert status(monkeypatch, *arguments) == 1
+    printed = capsys.readouterr().err
+    assert f"`{named}`" in printed
+    assert "/v1/" not in printed
+
+
+def test_a_question_where_no_data_folder_is_makes_none(
+    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    home.rmdir()
+    for command in (["ask", "x"], ["search", "x"], ["collections", "list"], ["keys", "list"]):
+        assert status(monkeypatch, *command) == 1
+        printed = capsys.readouterr().err
+        assert "[home_missing]" in printed
+        assert "ragstone init" in printed
+    assert not home.exists()
