@@ -25,7 +25,8 @@ def build_app(system: System, page_routes: Sequence[BaseRoute] = ()) -> Starlett
     docs = docs_page()
 
     async def get_openapi(request: Request) -> Response:
-        return Response(openapi, media_type="application/json")
+        headers = {"X-Content-Type-Options": "nosniff"}
+        return Response(openapi, headers=headers, media_type="application/json")
 
     async def get_docs(request: Request) -> Response:
         policy = {"Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'"}
@@ -54,7 +55,7 @@ async def _refused(request: Request, error: Exception) -> Response:
     """Starlette's own refusals (no such path, wrong method, bad form) in our format."""
     if not isinstance(error, HTTPException):
         raise error
-    known = [operation.path for operation in OPERATIONS]
+    known = {operation.path for operation in OPERATIONS}
     path = request.url.path[:100]
     refusal: RagstoneError
     if error.status_code == 404:

@@ -62,17 +62,36 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def _refuse_foreign_pages(request: Request) -> None:
-    """Without keys, a page of another site in a local browser must not reach us.
+async def authorize_local(request: Request, system: System) -> None:
+    """Programs of this machine pass without a key; others need the scope `admin`.
 
-    A rebound DNS name shows in `Host`, a cross-site request in `Origin`.
+    What a proxy on this machine hands on comes from elsewhere. Raises `Unauthenticated`,
+    `Forbidden`.
     """
-    host = request.headers.get("host", "")
-    name = urlsplit(f"//{host}").hostname or ""
-    origin = request.headers.get("origin")
-    foreign = origin is not None and urlsplit(origin).netloc != host
-    if not is_loopback(name) or foreign:
+    if not await system.keys_configured():
+        _refuse_foreign_pages(request)
+        return
+    peer = request.client.host if request.client else "localhost"  # none on a Unix socket
+    handed_on = "x-forwarded-for" in request.headers or "forwarded" in request.headers
+    if not is_loopback(peer) or handed_on or _is_foreign(request):
+        require(await authenticate(request, system), "admin")
+
+
+def _refuse_foreign_pages(request: Request) -> None:
+    """Without keys, a page of another site in a local browser must not reach us."""
+    if _is_foreign(request):
         raise Forbidden(
             "Without API keys this server answers only pages and programs of its own machine.",
             remedy="Open it as http://127.0.0.1, or create keys with `ragstone keys create`.",
         )
+
+
+def _is_foreign(request: Request) -> bool:
+    """A rebound DNS name shows in `Host`, a cross-site request in `Origin`."""
+    host = request.headers.get("host", "")
+    origin = request.headers.get("origin")
+    try:
+        name = urlsplit(f"//{host}").hostname or ""
+        return not is_loopback(name) or (origin is not None and urlsplit(origin).netloc != host)
+    except ValueError:  # no address at all, such as `[`
+        return True

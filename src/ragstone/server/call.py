@@ -4,10 +4,13 @@ The wrapper gives every route the same behaviour: identity from the credential, 
 checked, errors mapped, one metric and one log line at the end.
 """
 
+import asyncio
+import re
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Final, TypeVar
 
 import msgspec
 import structlog
@@ -19,12 +22,24 @@ from ragstone.domain.errors import (
     InvalidRequest,
     PayloadTooLarge,
     RagstoneError,
+    RequestTimeout,
 )
 from ragstone.domain.principal import Principal, Scope
 from ragstone.observe.trace import Trace, new_trace_id
 from ragstone.server.auth import authenticate, require
 from ragstone.server.errors import error_response, status_of
 from ragstone.system import System
+
+LARGE_BODY: Final = 256_000
+"""Bytes; decoding and encoding more would hold up other requests."""
+
+_BODY_SECONDS: Final = 30.0
+_BODY_RATE: Final = 50_000
+"""Bytes a second; slower than this, a client only keeps a connection busy."""
+
+_HALF_PAIR: Final = re.compile(
+    rb"(?<!\\)(?:\\\\)*(\\u[dD][89abAB][0-9a-fA-F]{2})(?!\\u[dD][c-fC-F])"
+)
 
 _T = TypeVar("_T")
 _log = structlog.get_logger("ragstone.request")
@@ -47,7 +62,7 @@ class Call:
     """True for a stream: the one who ends it calls `finish`."""
 
     def json(self, value: object, status: int = 200) -> Response:
-        headers = {"X-Trace-Id": self.trace.id}
+        headers = {"X-Trace-Id": self.trace.id, "X-Content-Type-Options": "nosniff"}
         return Response(msgspec.json.encode(value), status, headers, "application/json")
 
     async def body(self, decoder: "msgspec.json.Decoder[_T]") -> _T:
@@ -127,17 +142,49 @@ def unexpected(trace_id: str) -> InternalError:
 
 async def read_body(request: Request, limit: int) -> bytes:
     """The whole body. Raises `PayloadTooLarge` before more than `limit` bytes are held."""
-    declared = request.headers.get("content-length", "")
-    if declared.isdigit() and int(declared) > limit:
+    declared = declared_length(request)
+    if declared is not None and declared > limit:
         raise _too_large(limit)
     parts: list[bytes] = []
     size = 0
-    async for part in request.stream():
-        size += len(part)
-        if size > limit:
-            raise _too_large(limit)
-        parts.append(part)
+    async with body_timeout(_BODY_SECONDS) as timeout:
+        async for part in request.stream():
+            size += len(part)
+            if size > limit:
+                raise _too_large(limit)
+            parts.append(part)
+            timeout.reschedule((timeout.when() or 0.0) + len(part) / _BODY_RATE)
     return b"".join(parts)
+
+
+def declared_length(request: Request) -> int | None:
+    """What the request says of its length, where that is a number at all."""
+    declared = request.headers.get("content-length", "")
+    # Python refuses to read thousands of digits, and "²" is a digit to it.
+    if not declared.isascii() or not declared.isdigit() or len(declared) > 18:
+        return None
+    return int(declared)
+
+
+def body_seconds(size: int) -> float:
+    """How long a body of `size` bytes may take."""
+    return _BODY_SECONDS + size / _BODY_RATE
+
+
+@asynccontextmanager
+async def body_timeout(seconds: float) -> AsyncGenerator[asyncio.Timeout, None]:
+    """Raises `RequestTimeout` when what is inside takes longer."""
+    timeout = asyncio.timeout(seconds)
+    try:
+        async with timeout:
+            yield timeout
+    except TimeoutError:
+        if not timeout.expired():
+            raise
+        raise RequestTimeout(
+            "The request's body did not arrive in time.",
+            remedy="Send it at once, or in smaller requests.",
+        ) from None
 
 
 def decode(raw: bytes, decoder: "msgspec.json.Decoder[_T]") -> _T:
@@ -150,16 +197,28 @@ def decode(raw: bytes, decoder: "msgspec.json.Decoder[_T]") -> _T:
         raise InvalidRequest(
             f"The request does not fit: {_plain(error)}.", remedy="See /docs for its fields."
         ) from None
+    except RecursionError:
+        raise InvalidRequest(
+            "The request body is nested too deeply.", remedy="See /docs for its fields."
+        ) from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise InvalidRequest(
-            f"The request body is not valid JSON: {_plain(error)}.",
+            f"The request body is not valid JSON: {_reason(raw, error)}.",
             remedy="Send UTF-8 encoded JSON.",
         ) from None
 
 
+def _reason(raw: bytes, error: Exception) -> str:
+    half = _HALF_PAIR.search(raw)
+    if half is not None:
+        return f"it holds {half[1].decode()}, one half of a surrogate pair without the other"
+    return _plain(error)
+
+
 def _plain(error: Exception) -> str:
+    """As the rest of a sentence: `Expected ...` becomes `expected ...`, `JSON ...` stays."""
     text = str(error).rstrip(".")
-    return text[:1].lower() + text[1:]
+    return text if text[:2].isupper() else text[:1].lower() + text[1:]
 
 
 def _too_large(limit: int) -> PayloadTooLarge:

@@ -1,5 +1,7 @@
 """Documents, the jobs that ingest them, and the collections that hold them."""
 
+import asyncio
+from collections.abc import AsyncGenerator
 from typing import Annotated, Final
 
 import msgspec
@@ -8,24 +10,36 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from ragstone.domain.collection import Collection
-from ragstone.domain.document import Document, DocumentSource, Metadata
+from ragstone.domain.collection import Collection, EmbedderIdentity
+from ragstone.domain.document import Document, DocumentSource
 from ragstone.domain.errors import (
     InvalidRequest,
     PayloadTooLarge,
+    RagstoneError,
     UnknownCollection,
     UnknownDocument,
     UnknownJob,
     did_you_mean,
 )
 from ragstone.domain.job import DocumentError, Job
-from ragstone.domain.principal import EVERYONE
-from ragstone.server.call import Call, decode, read_body
+from ragstone.domain.principal import EVERYONE, Principal, access_token
+from ragstone.server.call import (
+    LARGE_BODY,
+    Call,
+    body_seconds,
+    body_timeout,
+    declared_length,
+    decode,
+    read_body,
+)
 
 MAX_FILES: Final = 1000
 """In one upload."""
 
 _PAGE: Final = 100
+
+_Integer = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
+_Value = str | _Integer | float | bool
 
 
 class InlineDocument(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -34,7 +48,7 @@ class InlineDocument(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     id: Annotated[str, msgspec.Meta(min_length=1, max_length=1000)]
     text: str
     title: str = ""
-    metadata: Metadata = {}
+    metadata: dict[str, _Value | list[_Value]] = {}
 
 
 class DocumentsBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -71,8 +85,22 @@ class DocumentResponse(msgspec.Struct, frozen=True):
     text: str
 
 
+class CollectionView(msgspec.Struct, frozen=True, kw_only=True):
+    """A collection. What counts documents that a caller may not read is for admins: else null."""
+
+    tenant: str
+    name: str
+    embedder: EmbedderIdentity
+    generation: int | None
+    """Raised by every change that a search can see."""
+    document_count: int | None
+    chunk_count: int | None
+    created_at: float
+    """Unix seconds."""
+
+
 class CollectionsResponse(msgspec.Struct, frozen=True):
-    collections: list[Collection]
+    collections: list[CollectionView]
     default: str
     """The collection that is asked when a request names none."""
 
@@ -97,40 +125,58 @@ async def post_documents(call: Call) -> Response:
             remedy="Send multipart/form-data with files, or application/json.",
             field="Content-Type",
         )
-    accepted = Accepted([], [])
-    refusal: InvalidRequest | None = None
-    for source in sources:
-        try:
-            accepted.jobs.append(await call.system.ingestion.submit(call.principal, source))
-        except InvalidRequest as error:  # one bad file must not take the others with it
-            refusal = refusal or error
-            reason = DocumentError(external_id=source.name, code=error.code, message=str(error))
-            accepted.errors.append(reason)
-    if refusal is not None and not accepted.jobs:
-        raise refusal
+    accepted = await _submit(call, sources)
     response = call.json(accepted, 202)
     response.headers["Location"] = f"/v1/jobs/{accepted.jobs[0].id}"
     return response
 
 
+async def _submit(call: Call, sources: list[DocumentSource]) -> Accepted:
+    """Raises what the first refused source raised when none was accepted."""
+    accepted = Accepted([], [])
+    refusal: RagstoneError | None = None
+    for source in sources:
+        try:
+            accepted.jobs.append(await call.system.ingestion.submit(call.principal, source))
+        except RagstoneError as error:  # one bad file must not take the others with it
+            if not accepted.jobs and not isinstance(error, InvalidRequest):
+                raise
+            refusal = refusal or error
+            reason = DocumentError(external_id=source.name, code=error.code, message=str(error))
+            accepted.errors.append(reason)
+    if refusal is not None and not accepted.jobs:
+        raise refusal
+    return accepted
+
+
 async def _inline(call: Call) -> DocumentSource:
-    limit = call.system.settings.ingest.max_file_bytes
-    body = decode(await read_body(call.request, limit), _BODY)
-    first = body.documents[0].id
-    more = f" and {len(body.documents) - 1} more" if len(body.documents) > 1 else ""
+    raw = await read_body(call.request, call.system.settings.ingest.max_file_bytes)
+    if len(raw) > LARGE_BODY:
+        body, content = await asyncio.to_thread(_as_lines, raw)
+    else:
+        body, content = _as_lines(raw)
+    count = len(body.documents)
     return DocumentSource(
-        name=f"{first}{more}.jsonl",
-        content=b"\n".join(msgspec.json.encode(document) for document in body.documents),
+        name=f"{count} inline document{'s' if count > 1 else ''}.jsonl",
+        content=content,
         collection=body.collection or call.system.settings.retrieval.default_collection,
         access=body.access,
     )
 
 
+def _as_lines(raw: bytes) -> tuple[DocumentsBody, bytes]:
+    body = decode(raw, _BODY)
+    return body, b"\n".join(msgspec.json.encode(document) for document in body.documents)
+
+
 async def _uploaded(call: Call) -> list[DocumentSource]:
     limit = call.system.settings.ingest.max_file_bytes
-    _check_declared_size(call.request, limit)
+    size = _checked_size(call.request, limit)
     try:
-        async with call.request.form(max_files=MAX_FILES, max_fields=100) as form:
+        async with (
+            body_timeout(body_seconds(size)),
+            call.request.form(max_files=MAX_FILES, max_fields=100) as form,
+        ):
             uploads = [value for value in form.getlist("file") if isinstance(value, UploadFile)]
             if not uploads:
                 raise InvalidRequest(
@@ -156,20 +202,21 @@ async def _uploaded(call: Call) -> list[DocumentSource]:
         ) from None
 
 
-def _check_declared_size(request: Request, limit: int) -> None:
+def _checked_size(request: Request, limit: int) -> int:
     """Files one by one are checked by the parser; this refuses a flood before it is spooled."""
-    declared = request.headers.get("content-length", "")
-    if not declared.isdigit():
+    declared = declared_length(request)
+    if declared is None:
         raise InvalidRequest(
             "The upload does not say how long it is.",
             remedy="Send a Content-Length header.",
             field="Content-Length",
         )
-    if int(declared) > 2 * limit:
+    if declared > 2 * limit:
         raise PayloadTooLarge(
-            f"The upload has {int(declared):,} bytes; {2 * limit:,} are allowed at once.",
+            f"The upload has {declared:,} bytes; {2 * limit:,} are allowed at once.",
             remedy="Send the files in several requests.",
         )
+    return declared
 
 
 async def get_documents(call: Call) -> Response:
@@ -180,12 +227,31 @@ async def get_documents(call: Call) -> Response:
     )
     await _existing_collection(call, collection)
     limit = _positive(query.get("limit"), "limit", default=_PAGE, most=1000)
-    page = await call.system.records.documents(
-        call.principal.tenant, collection, limit=limit, after=query.get("after")
-    )
-    readable = [document for document in page if document.readable_by(call.principal)]
-    following = page[-1].id if len(page) == limit else None
-    return call.json(DocumentsResponse(readable, following))
+    page: list[Document] = []
+    async for document in _readable(call, collection, limit + 1, query.get("after")):
+        page.append(document)
+        if len(page) > limit:
+            break
+    # Only ids of readable documents are told, and no page is empty but the only one.
+    following = page[limit - 1].id if len(page) > limit else None
+    shown = [_view(document) for document in page[:limit]]
+    return call.json(DocumentsResponse(shown, following))
+
+
+async def _readable(
+    call: Call, collection: str, batch: int, after: str | None
+) -> AsyncGenerator[Document, None]:
+    """The documents that the caller may read, in the order of their ids."""
+    while True:
+        found = await call.system.records.documents(
+            call.principal.tenant, collection, limit=batch, after=after
+        )
+        for document in found:
+            if document.readable_by(call.principal):
+                yield document
+        if len(found) < batch:
+            return
+        after = found[-1].id
 
 
 async def get_document(call: Call) -> Response:
@@ -193,13 +259,22 @@ async def get_document(call: Call) -> Response:
     document_id = call.request.path_params["document_id"]
     tenant = call.principal.tenant
     document = await call.system.records.document(tenant, document_id)
-    text = await call.system.records.document_text(tenant, document_id)
-    if document is None or text is None or not document.readable_by(call.principal):
+    text = None
+    if document is not None and document.readable_by(call.principal):
+        text = await call.system.records.document_text(tenant, document_id)
+    if document is None or text is None:
         raise UnknownDocument(
             f"There is no document {document_id[:80]!r}.",
             remedy="List them with GET /v1/documents.",
         )
-    return call.json(DocumentResponse(document, text))
+    return call.json(DocumentResponse(_view(document), text))
+
+
+def _view(document: Document) -> Document:
+    """With the entries of its access list as they were given."""
+    prefix = access_token(document.tenant, "")
+    entries = [token.removeprefix(prefix) for token in document.access]
+    return msgspec.structs.replace(document, access=entries)
 
 
 async def delete_document(call: Call) -> Response:
@@ -210,7 +285,7 @@ async def delete_document(call: Call) -> Response:
 
 
 async def get_jobs(call: Call) -> Response:
-    """The newest ingestion jobs."""
+    """The newest ingestion jobs of the tenant, whoever submitted them."""
     limit = _positive(call.request.query_params.get("limit"), "limit", default=50, most=1000)
     return call.json(
         JobsResponse(await call.system.records.jobs(call.principal.tenant, limit=limit))
@@ -222,7 +297,9 @@ async def get_job(call: Call) -> Response:
     job_id = call.request.path_params["job_id"]
     job = await call.system.ingestion.job(call.principal, job_id)
     if job is None:
-        raise UnknownJob(f"There is no job {job_id[:80]!r}.", remedy="List them with GET /v1/jobs.")
+        raise UnknownJob(
+            f"There is no job {job_id[:80]!r}.", remedy="Use the id that the submission returned."
+        )
     return call.json(job)
 
 
@@ -230,7 +307,21 @@ async def get_collections(call: Call) -> Response:
     """The collections of the caller's tenant."""
     collections = await call.system.records.collections(call.principal.tenant)
     default = await call.system.collection_or_default(call.principal, None)
-    return call.json(CollectionsResponse(collections, default))
+    views = [_collection_view(collection, call.principal) for collection in collections]
+    return call.json(CollectionsResponse(views, default))
+
+
+def _collection_view(collection: Collection, principal: Principal) -> CollectionView:
+    sees_all = "admin" in principal.scopes
+    return CollectionView(
+        tenant=collection.tenant,
+        name=collection.name,
+        embedder=collection.embedder,
+        generation=collection.generation if sees_all else None,
+        document_count=collection.document_count if sees_all else None,
+        chunk_count=collection.chunk_count if sees_all else None,
+        created_at=collection.created_at,
+    )
 
 
 async def delete_collection(call: Call) -> Response:
@@ -254,8 +345,10 @@ async def _existing_collection(call: Call, name: str) -> None:
 def _positive(text: str | None, name: str, *, default: int, most: int) -> int:
     if text is None:
         return default
-    if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= most:
+    # Python refuses to read thousands of digits, so the length is looked at first.
+    number = int(text) if text.isascii() and text.isdigit() and len(text) < 10 else 0
+    if not 1 <= number <= most:
         raise InvalidRequest(
             f"`{name}` is {text[:40]!r}.", remedy=f"Give a number from 1 to {most}.", field=name
         )
-    return int(text)
+    return number

@@ -16,6 +16,7 @@ from ragstone.domain.errors import RagstoneError
 
 _STATUS: Final[list[tuple[type[RagstoneError], int, str]]] = [
     (errors.PayloadTooLarge, 413, "invalid_request_error"),
+    (errors.RequestTimeout, 408, "timeout_error"),
     (errors.InvalidRequest, 400, "invalid_request_error"),
     (errors.Unauthenticated, 401, "authentication_error"),
     (errors.Forbidden, 403, "permission_error"),
@@ -66,7 +67,9 @@ def error_body(error: RagstoneError, trace_id: str) -> ErrorBody:
 
 
 def error_response(error: RagstoneError, trace_id: str) -> Response:
-    headers = {"X-Trace-Id": trace_id}
+    headers = {"X-Trace-Id": trace_id, "X-Content-Type-Options": "nosniff"}
+    if isinstance(error, errors.RequestTimeout):
+        headers["Connection"] = "close"  # the rest of the body is not waited for
     if error.retry_after is not None:
         headers["Retry-After"] = str(max(1, math.ceil(error.retry_after)))
     if isinstance(error, errors.Unauthenticated):

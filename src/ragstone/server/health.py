@@ -5,6 +5,7 @@ from starlette.responses import Response
 
 from ragstone import __version__
 from ragstone.observe.metrics import CONTENT_TYPE
+from ragstone.server.auth import authorize_local
 from ragstone.server.call import Call
 
 
@@ -34,5 +35,7 @@ async def get_ready(call: Call) -> Response:
 
 
 async def get_metrics(call: Call) -> Response:
-    """Prometheus metrics."""
-    return Response(call.system.render_metrics(), 200, media_type=CONTENT_TYPE)
+    """Prometheus metrics. Once keys exist, only this machine and keys with `admin` get them."""
+    await authorize_local(call.request, call.system)
+    headers = {"X-Content-Type-Options": "nosniff"}
+    return Response(call.system.render_metrics(), 200, headers, media_type=CONTENT_TYPE)

@@ -121,7 +121,9 @@ export function startAskView({ root, api, collections, openSource }) {
 
   function invitation() {
     const chosen = collections.all().find((each) => each.name === collections.current());
-    const size = chosen ? `${counted(chosen.document_count, "document")} in ${chosen.name}` : "";
+    const count = chosen?.document_count ?? null;
+    const documents = count === null ? "the documents" : counted(count, "document");
+    const size = chosen ? `${documents} in ${chosen.name}` : "";
     const chips = examplesFor(collections.current()).map((question) =>
       element("li", {}, button({ class: "example" }, () => ask(question), question)),
     );

@@ -27,7 +27,9 @@ export function createCollections(api, picker, select) {
         element(
           "option",
           { value: collection.name, selected: collection.name === current },
-          `${collection.name} (${collection.document_count.toLocaleString("en")})`,
+          collection.document_count === null
+            ? collection.name
+            : `${collection.name} (${collection.document_count.toLocaleString("en")})`,
         ),
       ),
     );

@@ -19,19 +19,34 @@ const LONGEST_WAIT = 4000;
 export function createJobWatch({ api, onJobs, onFinished, onError }) {
   /** @type {Map<string, Job>} Not yet finished when last seen. */
   const unfinished = new Map();
+  /** @type {Map<string, Job>} Seen to end here. */
+  const ended = new Map();
   let timer = 0;
   let wait = FIRST_WAIT;
 
   async function look() {
     timer = 0;
     try {
-      const { jobs } = await api.jobs();
+      const jobs = await listed();
       const listed = new Set(jobs.map((job) => job.id));
       const missing = [...unfinished.keys()].filter((id) => !listed.has(id));
       const others = await Promise.all(missing.map(jobUnlessForgotten));
       take([...jobs, ...others.filter((job) => job !== null)]);
     } catch (error) {
       onError(error);
+    }
+  }
+
+  /**
+   * Only admins may list everybody's jobs; others see those that were submitted here.
+   * @returns {Promise<readonly Job[]>}
+   */
+  async function listed() {
+    try {
+      return (await api.jobs()).jobs;
+    } catch (error) {
+      if (!(error instanceof ApiError) || error.code !== "forbidden") throw error;
+      return [...ended.values()].reverse();
     }
   }
 
@@ -54,7 +69,10 @@ export function createJobWatch({ api, onJobs, onFinished, onError }) {
     onJobs(jobs);
     for (const job of jobs) {
       if (!isFinished(job)) unfinished.set(job.id, job);
-      else if (unfinished.delete(job.id)) onFinished(job);
+      else if (unfinished.delete(job.id)) {
+        ended.set(job.id, job);
+        onFinished(job);
+      }
     }
     if (unfinished.size > 0 && timer === 0) {
       timer = setTimeout(look, wait);

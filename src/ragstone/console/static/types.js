@@ -57,8 +57,8 @@
  *
  * @typedef {object} Collection
  * @property {string} name
- * @property {number} document_count
- * @property {number} chunk_count
+ * @property {number|null} document_count Null where the key has no scope `admin`.
+ * @property {number|null} chunk_count
  *
  * @typedef {object} StoredDocument
  * @property {string} id
