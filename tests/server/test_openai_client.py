@@ -1,15 +1,17 @@
 """The official client of OpenAI works against us as it is."""
 
 from collections.abc import AsyncIterator
+from typing import Any
 
 import openai
 import pytest
 
 from ragstone.domain.clock import SystemClock
 from ragstone.domain.errors import ModelFailed
+from ragstone.domain.principal import Principal
 from ragstone.domain.usage import Usage
 from ragstone.models.llms.fake import ScriptedModel
-from tests.server.conftest import Running
+from tests.server.conftest import Running, Start
 
 QUESTION = "Within how many days may full-price items be returned?"
 
@@ -123,3 +125,72 @@ async def test_embeddings(client: openai.AsyncOpenAI) -> None:
     for wrong in ({"model": "ada"}, {"input": ""}, {"input": [1, 2]}, {"dimensions": 7}):
         with pytest.raises(openai.APIStatusError):
             await client.embeddings.create(**{"model": "fake", "input": "x", **wrong})
+
+
+@pytest.mark.parametrize(
+    ("reason", "said"), [("stop", "stop"), ("length", "length"), ("filtered", "content_filter")]
+)
+async def test_the_reason_to_finish_is_said(
+    server: Running, client: openai.AsyncOpenAI, reason: Any, said: str
+) -> None:
+    server.system.use_model(
+        ScriptedModel(["Forty-five [1]."], clock=SystemClock(), reason=reason, name=reason)
+    )
+    messages: Any = [{"role": "user", "content": QUESTION}]
+    whole = await client.chat.completions.create(model="help", messages=messages)
+    assert whole.choices[0].finish_reason == said
+    stream = await client.chat.completions.create(model="help", messages=messages, stream=True)
+    chunks = [chunk async for chunk in stream]
+    assert [c.choices[0].finish_reason for c in chunks if c.choices][-1] == said
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"temperature": 2.1},
+        {"temperature": -0.1},
+        {"temperature": "warm"},
+        {"max_tokens": 0},
+        {"max_completion_tokens": -1},
+        {"stream_options": {"include_usage": True}},
+        {"tool_choice": "required"},
+        {"tool_choice": {"type": "function", "function": {"name": "f"}}},
+        {"response_format": {"type": "json_object"}},
+    ],
+)
+async def test_what_cannot_be_done_is_refused(server: Running, wrong: dict[str, Any]) -> None:
+    body = {"model": "help", "messages": [{"role": "user", "content": QUESTION}], **wrong}
+    status, answer = await server.json("POST", "/v1/chat/completions", body)
+    assert status == 400
+    [name] = wrong
+    assert name in f"{answer['error']['message']} {answer['error']['param']}"
+
+
+async def test_what_changes_nothing_is_accepted(server: Running) -> None:
+    harmless = {
+        "temperature": 0.5,
+        "max_tokens": 100,
+        "max_completion_tokens": 100,
+        "tool_choice": "auto",
+        "response_format": {"type": "text"},
+        "seed": 2**70,
+    }
+    body = {"model": "help", "messages": [{"role": "user", "content": QUESTION}], **harmless}
+    assert (await server.json("POST", "/v1/chat/completions", body))[0] == 200
+
+
+async def test_a_collections_name_alone_is_a_model(client: openai.AsyncOpenAI) -> None:
+    assert (await client.models.retrieve("help")).id == "help"
+    with pytest.raises(openai.NotFoundError):
+        await client.models.retrieve("hlep")
+
+
+async def test_embeddings_queue_and_are_refused_like_questions(start: Start) -> None:
+    running = await start(admission={"concurrency": 1, "queue": 0})
+    body = {"model": "fake", "input": ["a lamp", "a rug"]}
+    admission = running.system.services.admission
+    principal = Principal(tenant="default")
+    async with admission.admit(principal, deadline=running.system.clock.monotonic() + 60):
+        status, refused = await running.json("POST", "/v1/embeddings", body)
+        assert (status, refused["error"]["code"]) == (503, "overloaded")
+    assert (await running.json("POST", "/v1/embeddings", body))[0] == 200

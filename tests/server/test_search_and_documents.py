@@ -1,5 +1,6 @@
 """Passages, documents, jobs and collections over HTTP."""
 
+import json
 from typing import Any
 
 import aiohttp
@@ -168,3 +169,39 @@ async def test_an_oversize_file_is_refused_by_name_and_the_others_go_on(start: S
     assert (small["state"], small["source_name"]) == ("done", "small.txt")
     [refused] = answer["errors"]
     assert (refused["external_id"], refused["code"]) == ("big.txt", "payload_too_large")
+
+
+@pytest.mark.parametrize(
+    ("filters", "code"),
+    [
+        ([{"field": "price"}], "invalid_filter"),
+        ([{"field": "price", "gte": 1}] * 17, "invalid_request"),
+        ([{"field": "price", "any_of": [1] * 257}], "invalid_request"),
+        ([{"field": "price", "none_of": [1] * 257}], "invalid_request"),
+        ([{"field": "price", "any_of": [2**63]}], "invalid_request"),
+        ([{"field": "price", "any_of": [-(2**64)]}], "invalid_request"),
+        ([{"field": "price", "gte": 10**400}], "invalid_request"),
+        ([{"field": "price", "any_of": ["x" * 1_001]}], "invalid_request"),
+        ([{"field": "x" * 1_001, "gte": 1}], "invalid_request"),
+    ],
+)
+async def test_filters_beyond_their_bounds_are_refused(
+    server: Running, filters: list[dict[str, Any]], code: str
+) -> None:
+    await server.ingest({"lamp": "A red lamp."}, collection="shop", metadata={"price": 30})
+    for path, asked in (("/v1/search", "query"), ("/v1/answers", "question")):
+        body = aiohttp.BytesPayload(
+            json.dumps({asked: "red", "collection": "shop", "filters": filters}).encode()
+        )
+        async with server.http.post(path, data=body) as response:
+            answer = await response.json()
+            assert (response.status, answer["error"]["code"]) == (400, code)
+
+
+async def test_filters_at_their_bounds_are_taken(server: Running) -> None:
+    await server.ingest({"lamp": "A red lamp."}, collection="shop", metadata={"price": 30})
+    full = {"field": "price", "any_of": [30, 2**63 - 1, -(2**63), *range(253)]}
+    body = {"query": "red", "collection": "shop", "filters": [full] * 16}
+    status, found = await server.json("POST", "/v1/search", body)
+    assert status == 200, found
+    assert len(found["passages"]) == 1

@@ -1,10 +1,12 @@
 """What is asked: the question, the conversation before it, and filters."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 
-from ragstone.domain.document import Scalar
+_Text = Annotated[str, msgspec.Meta(max_length=1000)]
+_Integer = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
+_Values = Annotated[list[_Text | _Integer | float | bool], msgspec.Meta(max_length=256)]
 
 SearchMode = Literal["hybrid", "dense", "lexical"]
 
@@ -22,13 +24,23 @@ class Filter(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     On a list field a condition holds when any element satisfies it.
     """
 
-    field: str
-    any_of: list[Scalar] | None = None
+    field: _Text
+    any_of: _Values | None = None
     """The value equals one of these."""
-    none_of: list[Scalar] | None = None
+    none_of: _Values | None = None
     """The value equals none of these (documents without the field pass)."""
     gte: float | None = None
     lte: float | None = None
+
+    @property
+    def is_empty(self) -> bool:
+        """It names a field and asks nothing of it."""
+        bounds = (self.any_of, self.none_of, self.gte, self.lte)
+        return all(bound is None for bound in bounds)
+
+
+Filters = Annotated[list[Filter], msgspec.Meta(max_length=16)]
+"""Of one request; all must hold."""
 
 
 class FusionSettings(msgspec.Struct, frozen=True, kw_only=True):

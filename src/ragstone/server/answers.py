@@ -11,8 +11,8 @@ from starlette.responses import Response
 from ragstone.apps import ASSISTANT
 from ragstone.domain.answer import Answer, AnswerEvent, Delta, Done
 from ragstone.domain.application import Application
-from ragstone.domain.errors import InvalidRequest, PayloadTooLarge, RagstoneError
-from ragstone.domain.query import Filter, Question, SearchMode, Turn
+from ragstone.domain.errors import InvalidFilter, InvalidRequest, PayloadTooLarge, RagstoneError
+from ragstone.domain.query import Filter, Filters, Question, SearchMode, Turn
 from ragstone.pipeline.answer import answer
 from ragstone.pipeline.tell import outcome_of
 from ragstone.resilience.deadline import Deadline
@@ -36,7 +36,7 @@ class AnswerRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Earlier messages, oldest first."""
     top_k: TopK | None = None
     """Passages that the answer may rest on."""
-    filters: list[Filter] = []
+    filters: Filters = []
     mode: SearchMode = "hybrid"
     stream: bool = False
 
@@ -53,7 +53,7 @@ async def post_answer(call: Call) -> Response:
         text=checked_question(request.question, ASSISTANT),
         collection=await call.system.collection_or_default(call.principal, request.collection),
         conversation=tuple(request.conversation),
-        filters=tuple(request.filters),
+        filters=checked_filters(request.filters),
         top_k=request.top_k or call.system.settings.retrieval.top_k,
         mode=request.mode,
     )
@@ -78,6 +78,18 @@ def checked_question(text: str, application: Application) -> str:
             field="question",
         )
     return text
+
+
+def checked_filters(filters: list[Filter]) -> tuple[Filter, ...]:
+    """Raises `InvalidFilter` for one without a condition."""
+    for condition in filters:
+        if condition.is_empty:
+            raise InvalidFilter(
+                f"The filter on {condition.field[:80]!r} has no condition.",
+                remedy="Give it `any_of`, `none_of`, `gte` or `lte`.",
+                field=condition.field,
+            )
+    return tuple(filters)
 
 
 async def tell(

@@ -27,6 +27,10 @@ from ragstone.server.answers import checked_question, stream_response, tell, who
 from ragstone.server.call import Call
 from ragstone.server.errors import ErrorBody, ErrorResponse
 
+_Positive = Annotated[int, msgspec.Meta(ge=1, le=2**63 - 1)]
+
+FinishReason = Literal["stop", "length", "content_filter"]
+
 
 class ChatMessage(msgspec.Struct):
     role: Literal["system", "developer", "user", "assistant", "tool", "function"]
@@ -45,6 +49,13 @@ class ChatRequest(msgspec.Struct):
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     n: int | None = None
+    temperature: Annotated[float, msgspec.Meta(ge=0, le=2)] | None = None
+    """Checked and unused: answers are as exact as the model can be."""
+    max_tokens: _Positive | None = None
+    """Checked and unused: the length of answers is the server's setting."""
+    max_completion_tokens: _Positive | None = None
+    tool_choice: str | dict[str, Any] | None = None
+    response_format: dict[str, Any] | None = None
 
 
 class ChatUsage(msgspec.Struct):
@@ -62,7 +73,7 @@ class ChatChoiceMessage(msgspec.Struct):
 class ChatChoice(msgspec.Struct):
     message: ChatChoiceMessage
     index: int = 0
-    finish_reason: str = "stop"
+    finish_reason: FinishReason = "stop"
     logprobs: None = None
 
 
@@ -98,7 +109,7 @@ class ChunkDelta(msgspec.Struct, omit_defaults=True):
 class ChunkChoice(msgspec.Struct):
     delta: ChunkDelta
     index: int = 0
-    finish_reason: str | None = None
+    finish_reason: FinishReason | None = None
     logprobs: None = None
 
 
@@ -140,7 +151,8 @@ async def get_model(call: Call) -> Response:
     for card in await _models(call):
         if card.id == name:
             return call.json(card)
-    raise await _unknown_model(call, name)
+    await _resolve(call, name)  # a collection's name alone is a model too
+    return call.json(ModelCard(id=name))
 
 
 async def _models(call: Call) -> list[ModelCard]:
@@ -166,8 +178,7 @@ async def _unknown_model(call: Call, name: str) -> UnknownModel:
 async def post_chat_completion(call: Call) -> Response:
     """OpenAI-compatible: answer the last message from the documents."""
     request = await call.body(_REQUEST)
-    if request.n not in (None, 1):
-        raise InvalidRequest("Only one choice can be made.", remedy="Set `n` to 1.", field="n")
+    _check_supported(request)
     application, collection = await _resolve(call, request.model)
     question = _question(call, request, application, collection)
     call.app = application.name
@@ -178,6 +189,30 @@ async def post_chat_completion(call: Call) -> Response:
     writer = _ChunkWriter(call, request.model, include_usage=include_usage)
     events = tell(call, question, application)
     return await stream_response(call, events, writer.encode, _encode_error)
+
+
+def _check_supported(request: ChatRequest) -> None:
+    """Refuses what would change the answer and cannot be done. Raises `InvalidRequest`."""
+    if request.n not in (None, 1):
+        raise InvalidRequest("Only one choice can be made.", remedy="Set `n` to 1.", field="n")
+    if request.stream_options is not None and not request.stream:
+        raise InvalidRequest(
+            "`stream_options` are for streams only.",
+            remedy="Set `stream` to true, or leave them out.",
+            field="stream_options",
+        )
+    if request.tool_choice not in (None, "none", "auto"):
+        raise InvalidRequest(
+            "No tools are called here.",
+            remedy="Leave `tool_choice` out, or set it to `none`.",
+            field="tool_choice",
+        )
+    if request.response_format is not None and request.response_format.get("type") != "text":
+        raise InvalidRequest(
+            "Answers are text with citations, in no other format.",
+            remedy="Leave `response_format` out.",
+            field="response_format",
+        )
 
 
 async def _resolve(call: Call, model: str) -> tuple[Application, str]:
@@ -235,7 +270,9 @@ def _completion(call: Call, model: str, answer: Answer) -> ChatCompletion:
         id=_completion_id(call),
         created=int(call.system.clock.time()),
         model=model,
-        choices=[ChatChoice(ChatChoiceMessage(answer.answer))],
+        choices=[
+            ChatChoice(ChatChoiceMessage(answer.answer), finish_reason=_finish_reason(answer))
+        ],
         usage=_usage(answer.usage),
         ragstone=_extension(answer),
     )
@@ -260,7 +297,7 @@ class _ChunkWriter:
         return self._chunk([ChunkChoice(ChunkDelta(content="", role="assistant"))])
 
     def _end(self, answer: Answer) -> bytes:
-        choice = ChunkChoice(ChunkDelta(), finish_reason="stop")
+        choice = ChunkChoice(ChunkDelta(), finish_reason=_finish_reason(answer))
         end = self._chunk([choice], ragstone=_extension(answer))
         if self._include_usage:
             end += self._chunk([], usage=_usage(answer.usage))
@@ -282,6 +319,12 @@ class _ChunkWriter:
             ragstone=ragstone,
         )
         return b"data: %b\n\n" % _ENCODER.encode(chunk)
+
+
+def _finish_reason(answer: Answer) -> FinishReason:
+    if "answer_cut_by_length" in answer.degraded:
+        return "length"
+    return "content_filter" if "answer_cut_by_filtered" in answer.degraded else "stop"
 
 
 def _encode_error(error: ErrorBody) -> bytes:

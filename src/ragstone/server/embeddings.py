@@ -8,7 +8,9 @@ import msgspec
 from starlette.responses import Response
 
 from ragstone.domain.errors import InvalidRequest, PayloadTooLarge, UnknownModel, did_you_mean
+from ragstone.resilience.deadline import Deadline
 from ragstone.server.call import Call
+from ragstone.server.leaving import unless_client_leaves
 
 MAX_INPUTS: Final = 2048
 """As OpenAI's limit for one request."""
@@ -50,10 +52,7 @@ async def post_embeddings(call: Call) -> Response:
     embedder = call.system.services.embedder
     _check_model(request, embedder.identity.name, embedder.identity.dimensions)
     texts = _texts(request)
-    if len(texts) == 1:
-        vectors = [await embedder.embed_query(texts[0])]
-    else:
-        vectors = await embedder.embed_documents(texts)
+    vectors = await unless_client_leaves(call.request, _embed(call, texts))
     as_text = request.encoding_format == "base64"
     rows = [
         EmbeddingRow(_base64(vector) if as_text else vector, index)
@@ -61,6 +60,18 @@ async def post_embeddings(call: Call) -> Response:
     ]
     tokens = sum(embedder.count_tokens(text) for text in texts)
     return call.json(EmbeddingsResponse(rows, request.model, EmbeddingsUsage(tokens, tokens)))
+
+
+async def _embed(call: Call, texts: list[str]) -> list[list[float]]:
+    """Admitted and bounded in time like a question: it takes the same embedder."""
+    system = call.system
+    embedder = system.services.embedder
+    deadline = Deadline(system.clock, system.settings.admission.deadline_seconds)
+    admission = system.services.admission
+    async with admission.admit(call.principal, deadline=deadline.at), deadline.limit("embed"):
+        if len(texts) == 1:
+            return [await embedder.embed_query(texts[0])]
+        return await embedder.embed_documents(texts)
 
 
 def _check_model(request: EmbeddingsRequest, name: str, dimensions: int) -> None:

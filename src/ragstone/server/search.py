@@ -5,13 +5,14 @@ from starlette.responses import Response
 
 from ragstone.apps import ASSISTANT
 from ragstone.domain.passage import Passage
-from ragstone.domain.query import Filter, Question, SearchMode
+from ragstone.domain.query import Filters, Question, SearchMode
 from ragstone.pipeline.collection import open_collection
 from ragstone.pipeline.embed import embed
 from ragstone.pipeline.retrieve import retrieve
 from ragstone.resilience.deadline import Deadline
-from ragstone.server.answers import TopK, checked_question
+from ragstone.server.answers import TopK, checked_filters, checked_question
 from ragstone.server.call import Call
+from ragstone.server.leaving import unless_client_leaves
 
 
 class SearchBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -20,7 +21,7 @@ class SearchBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     query: str
     collection: str | None = None
     top_k: TopK = 10
-    filters: list[Filter] = []
+    filters: Filters = []
     mode: SearchMode = "hybrid"
 
 
@@ -39,16 +40,22 @@ _BODY = msgspec.json.Decoder(SearchBody)
 async def post_search(call: Call) -> Response:
     """Find passages by meaning, by words, or by both."""
     body = await call.body(_BODY)
-    system, trace = call.system, call.trace
-    s = system.services
-    deadline = Deadline(system.clock, system.settings.admission.deadline_seconds)
     question = Question(
         text=checked_question(body.query, ASSISTANT),
-        collection=await system.collection_or_default(call.principal, body.collection),
-        filters=tuple(body.filters),
+        collection=await call.system.collection_or_default(call.principal, body.collection),
+        filters=checked_filters(body.filters),
         top_k=body.top_k,
         mode=body.mode,
     )
+    passages = await unless_client_leaves(call.request, _search(call, question))
+    trace = call.trace
+    call.outcome = "degraded" if trace.degraded else "ok"
+    return call.json(SearchResponse(passages, trace.degraded, trace.timings_ms, trace.id))
+
+
+async def _search(call: Call, question: Question) -> list[Passage]:
+    system, trace, s = call.system, call.trace, call.system.services
+    deadline = Deadline(system.clock, system.settings.admission.deadline_seconds)
     await open_collection(question.collection, call.principal, s.records, s.embedder.identity)
     async with s.admission.admit(call.principal, deadline=deadline.at), deadline.limit("search"):
         with trace.stage("embed"):
@@ -56,7 +63,7 @@ async def post_search(call: Call) -> Response:
                 question.text, question.mode, s.embedder, deadline, trace, s.metrics
             )
         with trace.stage("retrieve"):
-            passages = await retrieve(
+            return await retrieve(
                 question.text,
                 vector,
                 question,
@@ -68,5 +75,3 @@ async def post_search(call: Call) -> Response:
                 trace=trace,
                 metrics=s.metrics,
             )
-    call.outcome = "degraded" if trace.degraded else "ok"
-    return call.json(SearchResponse(passages, trace.degraded, trace.timings_ms, trace.id))
