@@ -111,10 +111,9 @@ def _without_ending(word: str) -> str:
 
 def content_stems(text: str) -> set[str]:
     """Stems of the words that carry meaning."""
-    words = (
-        match.casefold().removesuffix("'s").removesuffix("’s") for match in _WORD.findall(text)
-    )
-    return {stem(word) for word in words if word not in STOP_WORDS}
+    found = _WORD.findall(text.casefold())
+    words = {word.removesuffix("'s").removesuffix("’s") for word in found}
+    return {stem(word) for word in words - STOP_WORDS}
 
 
 def question_stems(question: str) -> set[str]:

@@ -173,6 +173,7 @@ def _sentences(text: str, line: _Line, lower: bool) -> list[tuple[int, int]]:
 
 
 def _is_without_capitals(text: str) -> bool:
-    letters = sum(character.isalpha() for character in text)
-    capitals = sum(character.isupper() for character in text)
-    return capitals <= letters * _FEW_CAPITALS
+    capitals = sum(map(str.isupper, text))
+    if capitals > len(text) * _FEW_CAPITALS:
+        return False  # the common case, without counting letters
+    return capitals <= sum(map(str.isalpha, text)) * _FEW_CAPITALS
