@@ -89,10 +89,15 @@ class BrokenEmbedder(HashingEmbedder):
         self.held = asyncio.Event()
         self.held.set()
         self.calls = 0
+        self.bomb: asyncio.Event | None = None
+        """Set when a text with the word `bomb` comes, which then is embedded never."""
 
     async def embed_documents(self, texts: Sequence[str]) -> list[list[float]]:
         self.calls += 1
         await self.held.wait()
+        if self.bomb is not None and any("bomb" in text for text in texts):
+            self.bomb.set()
+            await asyncio.Event().wait()
         if self.down is not None:
             raise self.down
         if self.failures:

@@ -3,9 +3,11 @@
 import asyncio
 import gc
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 
+from ragstone.domain.collection import Collection
 from ragstone.domain.document import DocumentSource
 from ragstone.domain.errors import (
     EmbedderError,
@@ -30,6 +32,12 @@ async def world() -> AsyncIterator[World]:
     await made.ingestion.start()
     yield made
     await made.ingestion.stop()
+
+
+async def generation(world: World) -> int:
+    collection = await world.records.collection("acme", "docs")
+    assert collection is not None
+    return collection.generation
 
 
 def long_text(word: str, sentences: int = 30) -> str:
@@ -427,6 +435,63 @@ class TestFailing:
         assert (job.state, job.errors[0].code) == ("failed", "records_unavailable")
         assert await world.find("zebra") == []
 
+    async def test_a_change_that_cannot_be_recorded_is_published_again(
+        self, world: World, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        await world.ingest("a|zebra", "b|tiger")
+        put, failures = world.records.put_documents, [RecordsUnavailable("locked")] * 3
+        generations: list[int] = []
+
+        async def locked(*arguments: Any) -> Collection:
+            generations.append(await generation(world))
+            if failures:
+                raise failures.pop()
+            return await put(*arguments)
+
+        monkeypatch.setattr(world.records, "put_documents", locked)
+        job = await world.ingest("a|lion", "b|tiger", "c|wolf")
+        assert (job.state, job.counts.changed, job.counts.added) == ("done", 1, 1)
+        # No answer of the old version outlives its chunks.
+        assert generations[2] == generations[0] < generations[3] < await generation(world)
+        assert await world.texts() == {"a": "lion", "b": "tiger", "c": "wolf"}
+        assert await world.found("zebra lion wolf") == ["a", "c"]
+
+    async def test_a_restart_publishes_again_what_was_not_recorded(
+        self, world: World, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        await world.ingest("a|zebra")
+
+        async def locked(*_: object) -> None:
+            raise RecordsUnavailable("locked")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(world.records, "put_documents", locked)
+            patch.setattr(world.records, "raise_generation", locked)
+            job = await world.submit("a|lion")
+            await until(lambda: len(world.index.replaced) == 2)
+            patch.setattr(world.records, "unfinished_jobs", locked)
+            await until(lambda: 1.0 in world.slept[-1:])
+            assert (await world.ingestion.job(OPERATOR, job.id)).state == "running"
+            await world.crash()
+        await world.restart()
+        assert (await world.ingestion.wait(OPERATOR, job.id)).counts.changed == 1
+        assert await world.texts() == {"a": "lion"}
+
+    async def test_what_can_never_be_recorded_is_given_up(
+        self, world: World, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        await world.ingest("a|zebra")
+
+        async def locked(*_: object) -> None:
+            raise RecordsUnavailable("locked")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(world.records, "put_documents", locked)
+            job = await world.ingest("a|lion")
+        assert (job.state, job.errors[0].code) == ("failed", "crashed")
+        assert (await world.ingest("a|lion")).counts.changed == 1
+        assert (await world.ingest("b|lion")).state == "done"
+
     async def test_a_failed_job_does_not_stop_the_next(self, world: World) -> None:
         world.embedder.failures = [EmbedderError("down")] * 3
         first = await world.submit("a|zebra", name="first")
@@ -645,6 +710,43 @@ class TestRestarting:
         assert (failed.state, failed.errors[0].code) == ("failed", "crashed")
         assert (await world.ingestion.wait(OPERATOR, innocent.id)).state == "done"
         assert await world.found("lion zebra") == ["b"]
+
+    async def test_a_job_that_comes_further_each_time_survives_any_number_of_crashes(
+        self, world: World
+    ) -> None:
+        words = [f"number{number}" for number in range(200)]
+        job = await world.submit(*(f"{word}|{word}" for word in words))
+        for crashes in range(1, 8):
+            await until(lambda least=crashes: len(world.index.replaced) >= least)  # type: ignore[misc]
+            await turns(5)
+            assert (await world.ingestion.job(OPERATOR, job.id)).state == "running"
+            await world.crash()
+            kept = await world.records.job("acme", job.id)
+            assert kept is not None
+            assert kept.attempts <= 2
+            await world.restart()
+        done = await world.ingestion.wait(OPERATOR, job.id)
+        assert (done.state, done.counts.total, done.counts.failed) == ("done", 200, 0)
+        assert set(await world.texts()) == set(words)
+
+    async def test_a_job_that_crashes_at_the_same_place_is_found_out(self, world: World) -> None:
+        # Each name twice: published anew in each attempt, which is no progress.
+        lines = [f"d{n}|{word} {n}" for word in ("lion", "zebra") for n in range(20)]
+        job = await world.submit(*lines, "bomb|bomb")
+        crashes = 0
+        while (await world.ingestion.job(OPERATOR, job.id)).state != "failed":
+            before = len(world.index.replaced)
+            world.embedder.bomb = asyncio.Event()
+            await world.embedder.bomb.wait()
+            await turns(20)
+            assert len(world.index.replaced) > before
+            await world.crash()
+            await world.restart()
+            await turns(1)
+            crashes += 1
+            assert crashes < 10
+        failed = await world.ingestion.job(OPERATOR, job.id)
+        assert failed.errors[0].code == "crashed"
 
     async def test_another_embedder_after_a_restart_fails_the_waiting_job(
         self, world: World

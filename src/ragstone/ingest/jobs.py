@@ -27,6 +27,8 @@ class JobBoard:
         self._retry = retry
         self._jobs: dict[str, Job] = {}
         self._saved: dict[str, float] = {}
+        self._furthest: dict[str, JobCounts] = {}
+        """Of jobs that run again: how far they had come. Kept in the records until passed."""
         self._writing = asyncio.Lock()
         self._changes: dict[str, asyncio.Event] = {}
 
@@ -93,6 +95,8 @@ class JobBoard:
     async def begin(self, job_id: str) -> None:
         """From the beginning: counted anew, one attempt more, durably so."""
         job = self._jobs[job_id]
+        if _passed(job.counts):
+            self._furthest[job_id] = job.counts
         self._set(job_id, state="running", counts=JobCounts(), errors=[], attempts=job.attempts + 1)
         await self._save(job_id)
 
@@ -104,8 +108,16 @@ class JobBoard:
             await self._save(job_id)
 
     async def save_progress(self, job_id: str) -> None:
-        """Write the counts if the last writing is long enough ago; a failure waits for the next."""
-        if self._clock.monotonic() - self._saved.get(job_id, 0.0) < _SAVE_SECONDS:
+        """Write the counts if the last writing is long enough ago; a failure waits for the next.
+
+        A job that has come further than in all of its earlier attempts did not cause their
+        ends: from here on it counts as started once, which is written at once.
+        """
+        job = self._jobs[job_id]
+        further = job.attempts > 1 and _passed(job.counts) > _passed(self._furthest.get(job_id))
+        if further:
+            self._set(job_id, attempts=1)
+        elif self._clock.monotonic() - self._saved.get(job_id, 0.0) < _SAVE_SECONDS:
             return
         try:
             await self._write(job_id)
@@ -131,6 +143,7 @@ class JobBoard:
         else:
             self._jobs.pop(job_id, None)
         self._saved.pop(job_id, None)
+        self._furthest.pop(job_id, None)
         self._announce(job_id)
 
     def _set(
@@ -160,10 +173,13 @@ class JobBoard:
         async with self._writing:  # an earlier state must never overwrite a later one
             job = job or self._jobs[job_id]
             self._saved[job_id] = self._clock.monotonic()
+            counts = job.counts
+            if job.state not in TERMINAL_STATES:
+                counts = max(counts, self._furthest.get(job_id, counts), key=_passed)
             await self._records.update_job(
                 job_id,
                 state=job.state,
-                counts=job.counts,
+                counts=counts,
                 errors=job.errors,
                 attempts=job.attempts,
             )
@@ -171,3 +187,8 @@ class JobBoard:
     def _announce(self, job_id: str) -> None:
         if (change := self._changes.pop(job_id, None)) is not None:
             change.set()
+
+
+def _passed(counts: JobCounts | None) -> int:
+    """Documents that are published."""
+    return 0 if counts is None else counts.added + counts.changed + counts.unchanged

@@ -7,7 +7,7 @@ job, which runs again, does the document again.
 import asyncio
 import logging
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Literal, Protocol
 from weakref import WeakValueDictionary
 
@@ -21,7 +21,7 @@ from ragstone.domain.document import (
     ParsedDocument,
     chunk_id,
 )
-from ragstone.domain.errors import RagstoneError
+from ragstone.domain.errors import NotFound, RagstoneError
 from ragstone.ingest.intake import Lane, Ticket
 from ragstone.ingest.retry import Retry
 from ragstone.ports import Clock, DocumentChunks, Index, Records, Tombstone
@@ -76,6 +76,13 @@ class Prepared(msgspec.Struct, kw_only=True, eq=False):
     in_work: bool = False
     released: bool = False
     """Published, refused or given up."""
+
+
+class Unrecorded(Exception):
+    """The index has new versions of documents, and the records, which failed, the old ones.
+
+    Only publishing them again puts both right, so their jobs have to run again.
+    """
 
 
 class Published(msgspec.Struct, frozen=True):
@@ -134,7 +141,7 @@ class Publisher:
 
         An item that is the same as what is published, deleted since, or overtaken by a later
         item of the same document is left out, and so is one whose submitter may not replace
-        the document. Raises `RagstoneError`s after retries.
+        the document. Raises `RagstoneError`s after retries, and `Unrecorded`.
         """
         async with self.lock(lane):
             ids = list({item.document_id for item in items})
@@ -203,21 +210,40 @@ class Publisher:
             await self._retry.call(
                 lambda: self._records.put_documents(*lane, rows), what="recording documents"
             )
-        except Exception:
+        except Exception as error:
             added = [item.document_id for item in items if item.document_id not in existing]
+            if isinstance(error, NotFound):  # the collection is gone, with all it had
+                added = [item.document_id for item in items]
             await self._take_back(lane, added)
-            raise
+            if len(added) == len(items):
+                raise
+            # The old versions are gone from the index: no answer made of them may be kept.
+            await self._raise_generation(lane)
+            if isinstance(error, RagstoneError) and not error.retriable:
+                raise
+            raise Unrecorded(f"{len(items) - len(added)} changed documents") from error
 
     async def _take_back(self, lane: Lane, document_ids: Sequence[str]) -> None:
-        """Out of the index what the records could not be told of.
-
-        A changed document stays there in its new version: the old one is gone, and the next
-        ingestion finds the old hash in the records and puts both right.
-        """
+        """Out of the index what the records could not be told of."""
         try:
             await self._index.delete(*lane, document_ids)
         except RagstoneError:
             _log.exception("%d documents are findable but not recorded", len(document_ids))
+
+    async def _raise_generation(self, lane: Lane) -> None:
+        try:
+            await self._retry.call(
+                lambda: self._records.raise_generation(*lane), what="raising the generation"
+            )
+        except RagstoneError as error:
+            _log.warning("answers of changed documents are kept until the next try: %s", error)
+
+
+def by_lane(items: Iterable[Prepared]) -> dict[Lane, list[Prepared]]:
+    groups: dict[Lane, list[Prepared]] = {}
+    for item in items:
+        groups.setdefault(item.ticket.lane, []).append(item)
+    return groups
 
 
 def forbidden(item: Prepared, existing: Document | None) -> bool:

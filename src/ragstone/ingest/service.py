@@ -284,6 +284,6 @@ def _crashed(job: Job) -> DocumentError:
     return DocumentError(
         external_id=job.source_name,
         code="crashed",
-        message=f"The server stopped {job.attempts} times while this job was running, so it is "
+        message=f"Ingestion broke off {job.attempts} times while this job was running, so it is "
         "not started again. Look for the cause in the log, then submit it once more.",
     )
