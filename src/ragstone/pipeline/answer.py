@@ -45,7 +45,8 @@ async def answer(
     """Tells the answer as it comes: passages, deltas, citations, done.
 
     Not `streamed` says that nobody sees the deltas, so that a model which breaks off can still
-    be replaced. Raises `RagstoneError`s; closing the iterator ends all work and settles what was used.
+    be replaced. Raises `RagstoneError`s; closing the iterator ends all work and settles what
+    was used.
     """
     s, recipe = services, services.recipe
     model_name = s.model.name if s.model else EXTRACTIVE

@@ -17,7 +17,7 @@ from ragstone.pipeline.events import Written
 from ragstone.pipeline.extract import extract
 from ragstone.pipeline.settle import Bill
 from ragstone.pipeline.verify import cite, verify
-from ragstone.ports import Embedder, Finished, LanguageModel, Prompt
+from ragstone.ports import Embedder, Finished, LanguageModel, Prompt, TextDelta
 from ragstone.resilience.deadline import Deadline
 
 EXTRACTIVE: Final = "extractive"
@@ -94,31 +94,18 @@ async def _write(
 ) -> AsyncGenerator[str | Written, None]:
     filtered = CitationFilter(len(passages))
     written: list[str] = []
-    received = 0
     finished: Finished | None = None
-    bill.model = model.name
-    refused = False
-    try:
-        async with aclosing(model.stream(prompt, deadline=until)) as stream:
-            async for event in stream:
-                if isinstance(event, Finished):
-                    finished = event
-                    break
-                received += len(event.text)
-                shown = filtered.feed(event.text)
-                if not written:
-                    shown = shown.lstrip()  # white space is not yet an answer
-                if shown:
-                    written.append(shown)
-                    yield shown
-    except ModelError:
-        refused = not received
-        raise
-    finally:
-        if finished is not None and finished.usage is not None:
-            bill.usage += finished.usage
-        elif not refused:  # a call that never answered consumed nothing that we know of
-            bill.usage += _estimate(prompt, received)
+    async with aclosing(_billed(model, prompt, until, bill)) as events:
+        async for event in events:
+            if isinstance(event, Finished):
+                finished = event
+                break
+            shown = filtered.feed(event.text)
+            if not written:
+                shown = shown.lstrip()  # white space is not yet an answer
+            if shown:
+                written.append(shown)
+                yield shown
     if rest := filtered.flush():
         written.append(rest)
         yield rest
@@ -136,6 +123,30 @@ async def _write(
     yield Written(
         text=text, kind="generated", citations=citations, usage=bill.usage, model=model.name
     )
+
+
+async def _billed(
+    model: LanguageModel, prompt: Prompt, until: float, bill: Bill
+) -> AsyncGenerator[TextDelta | Finished, None]:
+    """The model's events; what they cost is on the bill however they end."""
+    bill.model = model.name
+    received = 0
+    try:
+        async with aclosing(model.stream(prompt, deadline=until)) as stream:
+            async for event in stream:
+                if isinstance(event, Finished):
+                    bill.usage += event.usage or _estimate(prompt, received)
+                    received = -1
+                else:
+                    received += len(event.text)
+                yield event
+    except ModelError:
+        if not received:
+            received = -1  # a call that never answered consumed nothing that we know of
+        raise
+    finally:
+        if received >= 0:
+            bill.usage += _estimate(prompt, received)
 
 
 async def _extract(
