@@ -27,7 +27,7 @@ export function createJobWatch({ api, onJobs, onFinished, onError }) {
   async function look() {
     timer = 0;
     try {
-      const jobs = await listed();
+      const jobs = await jobsToShow();
       const listed = new Set(jobs.map((job) => job.id));
       const missing = [...unfinished.keys()].filter((id) => !listed.has(id));
       const others = await Promise.all(missing.map(jobUnlessForgotten));
@@ -41,7 +41,7 @@ export function createJobWatch({ api, onJobs, onFinished, onError }) {
    * Only admins may list everybody's jobs; others see those that were submitted here.
    * @returns {Promise<readonly Job[]>}
    */
-  async function listed() {
+  async function jobsToShow() {
     try {
       return (await api.jobs()).jobs;
     } catch (error) {
