@@ -327,7 +327,7 @@ async def test_quotes_of_several_documents_stand_under_their_titles(embedder) ->
     ]
     result = await extract("How many days to return sale items?", found, embedder)
     titles = {f"[{n}]": f"Returns {year}: " for n, year in ((1, 2026), (2, 2024))}
-    lines = result.text.splitlines()
+    lines = result.text.split("\n\n")
     assert len(lines) == 2
     assert all(line.startswith(titles[line[-3:]]) for line in lines)
 

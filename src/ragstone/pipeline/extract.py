@@ -243,7 +243,7 @@ def _render(evidence: Evidence, chosen: Sequence[Candidate]) -> str:
         other = before is None or document != evidence.passages[before.number - 1].document_id
         if before is not None:
             prose = unit.unit.kind == before.unit.kind == "sentence"
-            text += " " if prose and not (several and other) else "\n"
+            text += "\n\n" if several and other else " " if prose else "\n"
         title = _one_line(evidence.passages[unit.number - 1].title) if several and other else ""
         quote = _one_line(unit.text)
         text += f"{title}: " if title and not quote.startswith(title) else ""
