@@ -16,7 +16,7 @@ from ragstone.domain.collection import Collection, EmbedderIdentity
 from ragstone.domain.document import Document, DocumentSource, IndexedChunk, ParsedDocument
 from ragstone.domain.job import DocumentError, Job, JobCounts, JobState
 from ragstone.domain.passage import Passage, SearchResult
-from ragstone.domain.principal import Principal, Scope
+from ragstone.domain.principal import Principal, Priority, Scope
 from ragstone.domain.query import SearchRequest
 from ragstone.domain.usage import Usage
 
@@ -150,6 +150,36 @@ class LanguageModel(Protocol):
     async def close(self) -> None: ...
 
 
+class ModelChosen(msgspec.Struct, frozen=True, kw_only=True):
+    """Which model of a route writes what follows."""
+
+    name: str
+    fallback: bool
+    """True when it is not the first of the route."""
+
+
+class ModelRoute(Protocol):
+    """Language models in the order in which they are tried, each behind its limits."""
+
+    @property
+    def name(self) -> str:
+        """The first model's."""
+        ...
+
+    def stream(
+        self, prompt: Prompt, *, tenant: str, priority: Priority, deadline: float
+    ) -> AsyncGenerator[ModelChosen | TextDelta | Finished, None]:
+        """`ModelChosen` right before the first delta, then as `LanguageModel.stream`.
+
+        Retries and fails over only before the first delta. Closing the generator ends the
+        call. Raises the last endpoint's `DependencyError` (`ModelError`, `CircuitOpen`,
+        `DependencyBusy`), and `DeadlineExceeded`.
+        """
+        ...
+
+    async def close(self) -> None: ...
+
+
 class Reranker(Protocol):
     """Reorders candidates for a question."""
 
@@ -190,6 +220,8 @@ class ApiKey(msgspec.Struct, frozen=True, kw_only=True):
     label: str
     created_at: float
     revoked_at: float | None = None
+    priority: Priority | None = None
+    """None: the application's."""
 
 
 class Tombstone(msgspec.Struct, frozen=True, kw_only=True):
@@ -326,21 +358,41 @@ class Records(Protocol):
 
 
 class Permit(Protocol):
-    """One admitted request."""
+    """One admitted request: a slot for its own work, and a place among those in flight."""
 
     @property
     def waited(self) -> float:
         """Seconds in the queue."""
         ...
 
+    def free_slot(self) -> None:
+        """The request's own work is done, as when a model writes now: another may begin.
+
+        The place in flight is kept until the context ends. A second call does nothing.
+        """
+        ...
+
 
 class Admission(Protocol):
-    """Who may begin now."""
+    """Who may begin now. `weight` is in slots, at least 1; see `resilience/admission.py`.
+
+    Both raise `Overloaded` (the server has no room), `TooManyRequests` (the tenant has its
+    share), `ShuttingDown`, `DeadlineExceeded` (it would begin too late).
+    """
+
+    def check(
+        self, principal: Principal, *, priority: Priority, weight: int, deadline: float
+    ) -> None:
+        """Raises at once what `admit` would raise at once, and takes nothing.
+
+        For the moment when a request's head is there and its body is not yet.
+        """
+        ...
 
     def admit(
-        self, principal: Principal, *, deadline: float
+        self, principal: Principal, *, priority: Priority, weight: int, deadline: float
     ) -> AbstractAsyncContextManager[Permit]:
-        """Held while the request runs. Raises `Overloaded`, `DeadlineExceeded`."""
+        """Held while the request runs."""
         ...
 
 

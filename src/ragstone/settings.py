@@ -39,7 +39,23 @@ class ServerSettings(_Group):
     send_seconds: float = Field(default=30.0, gt=0)
     """How long an event stream waits for a client that does not read, before it is dropped."""
     shutdown_seconds: float = Field(default=10.0, ge=0)
-    """How long open requests may finish after a signal to stop."""
+    """How long open requests may finish after a signal to stop; then streams end with an event."""
+    workers: int | None = Field(default=None, ge=0, le=256)
+    """Gateway processes before one engine process; 0: all in one process. Default: what
+    measured best for the cores of this machine."""
+    restarts: int = Field(default=10, ge=0)
+    """How often within a minute a process that died is started again, before giving up."""
+
+
+class EngineSettings(_Group):
+    """The process with index, embedder and records; of use with gateway processes."""
+
+    url: str = ""
+    """An engine on another host, which must be one of ours. Empty: one is started here."""
+    token: SecretStr = SecretStr("")
+    """What that engine's `engine.token` is; it vouches for who asks. Never logged."""
+    timeout_seconds: float = Field(default=10.0, gt=0)
+    """Longest wait for an engine that does not answer, such as while it is started again."""
 
 
 class EmbedderSettings(_Group):
@@ -66,8 +82,8 @@ class EmbedderSettings(_Group):
     """For `openai`: longest wait for one batch."""
 
 
-class LlmSettings(_Group):
-    """Who writes answers. With no model configured, answers are extracted from the passages."""
+class LlmEndpoint(_Group):
+    """Where one language model is asked."""
 
     provider: Literal["openai", "anthropic"] = "openai"
     """The wire format: OpenAI's chat completions (most servers) or Anthropic's messages."""
@@ -77,6 +93,14 @@ class LlmSettings(_Group):
     """The model's name. Empty: no model, extractive answers."""
     api_key: SecretStr = SecretStr("")
     """Sent in the provider's header; never logged."""
+
+
+class LlmSettings(LlmEndpoint):
+    """Who writes answers. With no model configured, answers are extracted from the passages."""
+
+    fallbacks: tuple[LlmEndpoint, ...] = ()
+    """Asked in this order when the one before fails, is overloaded or is cut off by its breaker,
+    before the first token. In the environment a JSON list."""
     max_tokens: int = Field(default=512, ge=1, le=100_000)
     """Longest answer, in the model's tokens."""
     temperature: float = Field(default=0.0, ge=0, le=2)
@@ -85,8 +109,12 @@ class LlmSettings(_Group):
     """Longest generation."""
     connect_seconds: float = Field(default=3.0, gt=0)
     """Longest wait for a connection."""
-    max_connections: int = Field(default=256, ge=1)
-    """Connections kept to the model's server."""
+    first_token_seconds: float = Field(default=20.0, gt=0)
+    """Longest wait for the first content; pings and thinking are none."""
+    gap_seconds: float = Field(default=10.0, gt=0)
+    """Longest silence between two contents."""
+    max_connections: int = Field(default=1024, ge=1)
+    """Connections kept to the model's server, and the most that the adaptive limit may allow."""
 
 
 class RetrievalSettings(_Group):
@@ -150,14 +178,71 @@ class IngestSettings(_Group):
 
 
 class AdmissionSettings(_Group):
-    """How many questions run, and how many wait."""
+    """How many questions run, how many wait, and who is refused."""
 
+    enabled: bool = True
+    """False: everybody begins at once, and nothing is left out under load. To see what then
+    happens, not to run with."""
     concurrency: int = Field(default=64, ge=1)
-    """Questions that run at once."""
-    queue: int = Field(default=128, ge=0)
-    """Questions that wait; one more is refused at once with `Retry-After`."""
+    """Slots: requests that embed, search and pack at once. A question gives its slot back when
+    the model begins to write."""
+    in_flight: int = Field(default=2048, ge=1)
+    """Requests held at once, open streams included; bounds memory."""
+    queue: int = Field(default=256, ge=0)
+    """Requests that wait for a slot; one more is refused at once with `Retry-After`."""
+    target_seconds: float = Field(default=0.02, gt=0)
+    """CoDel: longest wait once the queue has not been empty for the interval."""
+    interval_seconds: float = Field(default=0.5, gt=0)
+    """CoDel: longest wait before that, so that a burst may pass."""
+    tenant_share: float = Field(default=0.25, gt=0, le=1)
+    """Share of the slots that one tenant may have while others wait."""
     deadline_seconds: float = Field(default=60.0, gt=0)
-    """Longest time for one question, waiting included."""
+    """Longest time for one question, waiting included; a client may ask for less with the
+    header `X-Request-Deadline-Ms`."""
+
+
+class ResilienceSettings(_Group):
+    """How calls to models and other services are limited, repeated and given up."""
+
+    retry_budget: float = Field(default=0.1, ge=0, le=1)
+    """Retries as a share of first attempts."""
+    retry_attempts: int = Field(default=2, ge=1, le=10)
+    """Attempts at one endpoint, the first included."""
+    retry_base_seconds: float = Field(default=0.1, gt=0)
+    """Upper bound of the first pause, which is drawn at random (full jitter); it doubles."""
+    breaker_failures: float = Field(default=0.5, gt=0, le=1)
+    """Share of failed calls that opens the breaker of an endpoint."""
+    breaker_calls: int = Field(default=10, ge=1)
+    """Fewest calls in the window before that share counts."""
+    breaker_window_seconds: float = Field(default=10.0, gt=0)
+    """The window."""
+    breaker_open_seconds: float = Field(default=5.0, gt=0)
+    """How long it stays open before a probe."""
+    throttle_ratio: float = Field(default=2.0, ge=1)
+    """Calls sent for each that an endpoint accepted, before some are withheld (Google SRE)."""
+    hedge_share: float = Field(default=0.05, ge=0, le=1)
+    """Extra calls for slow reads, as a share of all; 0 switches hedging off."""
+    min_concurrency: int = Field(default=4, ge=1)
+    """Least that an adaptive limit allows."""
+    initial_concurrency: int = Field(default=32, ge=1)
+    """Where an adaptive limit begins."""
+
+
+class LadderSettings(_Group):
+    """What is left out under load, before anybody is refused."""
+
+    enabled: bool = True
+    """False: the controller takes no rung; failures still do."""
+    last_rung: Literal[
+        "reranker_skipped", "fewer_passages", "shorter_answer", "extractive_answer", "passages_only"
+    ] = "passages_only"
+    """How far down load alone may go."""
+    first_token_seconds: float = Field(default=2.0, gt=0)
+    """A time to first token above this is pressure."""
+    climb_seconds: float = Field(default=1.0, gt=0)
+    """Pressure for this long takes the next rung."""
+    recover_seconds: float = Field(default=5.0, gt=0)
+    """Calm for this long gives one back."""
 
 
 class RecordsSettings(_Group):
@@ -182,6 +267,7 @@ class Settings(_Group):
     home: Path = DEFAULT_HOME
     """The folder in which everything is kept."""
     server: ServerSettings = ServerSettings()
+    engine: EngineSettings = EngineSettings()
     embedder: EmbedderSettings = EmbedderSettings()
     llm: LlmSettings = LlmSettings()
     retrieval: RetrievalSettings = RetrievalSettings()
@@ -189,6 +275,8 @@ class Settings(_Group):
     cache: CacheSettings = CacheSettings()
     ingest: IngestSettings = IngestSettings()
     admission: AdmissionSettings = AdmissionSettings()
+    resilience: ResilienceSettings = ResilienceSettings()
+    ladder: LadderSettings = LadderSettings()
     records: RecordsSettings = RecordsSettings()
     log: LogSettings = LogSettings()
 

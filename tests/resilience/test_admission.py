@@ -27,11 +27,11 @@ async def _settle() -> None:
 
 async def test_one_beyond_the_queue_is_refused_at_once_with_when_to_come_back() -> None:
     admission = _admission(concurrency=1, queue=1)
-    async with admission.admit(ALICE, deadline=FAR):
+    async with admission.admit(ALICE, priority="standard", weight=1, deadline=FAR):
         waiting = asyncio.create_task(_pass_through(admission))
         await _settle()
         with pytest.raises(Overloaded) as refused:
-            async with admission.admit(ALICE, deadline=FAR):
+            async with admission.admit(ALICE, priority="standard", weight=1, deadline=FAR):
                 raise AssertionError
         assert refused.value.retry_after is not None
         assert refused.value.retry_after >= 1
@@ -41,9 +41,9 @@ async def test_one_beyond_the_queue_is_refused_at_once_with_when_to_come_back() 
 
 async def test_waiting_ends_with_the_deadline() -> None:
     admission = _admission(concurrency=1, queue=1)
-    async with admission.admit(ALICE, deadline=FAR):
+    async with admission.admit(ALICE, priority="standard", weight=1, deadline=FAR):
         with pytest.raises(DeadlineExceeded):
-            async with admission.admit(ALICE, deadline=0.0):
+            async with admission.admit(ALICE, priority="standard", weight=1, deadline=0.0):
                 raise AssertionError
     assert admission.in_flight == admission.queued == 0
 
@@ -53,10 +53,10 @@ async def test_the_longest_waiting_is_next() -> None:
     order: list[int] = []
 
     async def enter(number: int) -> None:
-        async with admission.admit(ALICE, deadline=FAR):
+        async with admission.admit(ALICE, priority="standard", weight=1, deadline=FAR):
             order.append(number)
 
-    async with admission.admit(ALICE, deadline=FAR):
+    async with admission.admit(ALICE, priority="standard", weight=1, deadline=FAR):
         tasks = []
         for number in range(3):
             tasks.append(asyncio.create_task(enter(number)))
@@ -87,7 +87,7 @@ async def _drive(concurrency: int, queue: int, steps: list[tuple[str, int]]) -> 
 
     async def visit(leave: asyncio.Event) -> None:
         nonlocal inside
-        async with admission.admit(ALICE, deadline=FAR):
+        async with admission.admit(ALICE, priority="standard", weight=1, deadline=FAR):
             inside += 1
             assert inside <= concurrency
             try:
@@ -116,5 +116,5 @@ async def _drive(concurrency: int, queue: int, steps: list[tuple[str, int]]) -> 
 
 
 async def _pass_through(admission: FixedAdmission) -> None:
-    async with admission.admit(ALICE, deadline=FAR):
+    async with admission.admit(ALICE, priority="standard", weight=1, deadline=FAR):
         pass

@@ -2,6 +2,8 @@
 
 import msgspec
 
+from ragstone.domain.principal import Priority
+
 
 class Application(msgspec.Struct, frozen=True, kw_only=True):
     """One way of answering. Its name and a collection's name make a model name in the API."""
@@ -15,5 +17,7 @@ class Application(msgspec.Struct, frozen=True, kw_only=True):
     not_found: str
     """The sentence with which it says that the evidence holds no answer."""
     max_question_chars: int = 8_000
+    priority: Priority = "standard"
+    """Of questions whose key names none."""
     max_turns: int = 12
     """Earlier messages that the model sees, the latest first to stay."""

@@ -22,11 +22,16 @@
     |   +-- UndecodableText
     |   +-- DocumentTooLarge
     |   +-- ParserCrashed
+    +-- TooManyRequests             the caller's own limit; others are served
     +-- Overloaded                  try again after `retry_after` seconds
+    |   +-- ShuttingDown            this server stops; another one, or the next, answers
     +-- DeadlineExceeded
     +-- DependencyError             something this server needs failed
+    |   +-- CircuitOpen             it failed so often that it is not asked for a while
+    |   +-- DependencyBusy          it has as many calls as it can do
     |   +-- ModelError              the language model
     |   |   +-- ModelUnreachable
+    |   |   +-- ModelTimedOut           connected, but no content in time
     |   |   +-- ModelAuthentication
     |   |   +-- ModelNotFound
     |   |   +-- ModelRateLimited
@@ -45,6 +50,8 @@
     |   +-- HomeTooNew              the folder was written by a later version
     |   +-- PortInUse
     |   +-- InsecureBind
+    |   +-- InvalidExperiment       a load, a simulation or a fault that cannot be
+    |   |   +-- TargetNotConfirmed  not loopback, and nobody said that it is theirs
     |   +-- ModelFilesMissing
     +-- InternalError
 
@@ -173,9 +180,20 @@ class ParserCrashed(Unreadable):
     code = "parser_crashed"
 
 
+class TooManyRequests(RagstoneError):
+    """The caller has as much running or waiting as one caller may have."""
+
+    code = "too_many_requests"
+    retriable = True
+
+
 class Overloaded(RagstoneError):
     code = "overloaded"
     retriable = True
+
+
+class ShuttingDown(Overloaded):
+    code = "shutting_down"
 
 
 class DeadlineExceeded(RagstoneError):
@@ -188,12 +206,26 @@ class DependencyError(RagstoneError):
     retriable = True
 
 
+class CircuitOpen(DependencyError):
+    code = "circuit_open"
+
+
+class DependencyBusy(DependencyError):
+    code = "dependency_busy"
+
+
 class ModelError(DependencyError):
     code = "model_failed"
 
 
 class ModelUnreachable(ModelError):
     code = "model_unreachable"
+
+
+class ModelTimedOut(ModelError):
+    """No first content, or none after some, within the limit for it."""
+
+    code = "model_timed_out"
 
 
 class ModelAuthentication(ModelError):
@@ -280,6 +312,14 @@ class InsecureBind(StartupError):
 
 class ModelFilesMissing(StartupError):
     code = "model_files_missing"
+
+
+class InvalidExperiment(StartupError):
+    code = "invalid_experiment"
+
+
+class TargetNotConfirmed(InvalidExperiment):
+    code = "target_not_confirmed"
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:

@@ -6,6 +6,11 @@ import msgspec
 
 Scope = Literal["ask", "ingest", "admin"]
 
+Priority = Literal["critical", "standard", "sheddable"]
+"""Who is served first under overload; sheddable requests are the first to be refused."""
+
+PRIORITIES: Final[tuple[Priority, ...]] = ("critical", "standard", "sheddable")
+
 EVERYONE: Final = "*"
 """In a document's access list: everybody of the same tenant."""
 
@@ -19,6 +24,8 @@ class Principal(msgspec.Struct, frozen=True, kw_only=True):
     scopes: frozenset[Scope] = frozenset({"ask"})
     key_id: str | None = None
     """The API key that vouches for this principal; None for the local operator."""
+    priority: Priority | None = None
+    """As its key says; None: the application's."""
 
     def access_tokens(self) -> list[str]:
         """Everything this principal may match, sorted; see `access_token`."""

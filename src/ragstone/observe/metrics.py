@@ -64,6 +64,12 @@ class Metrics:
         self.dependency_requests = counter(
             "rag_dependency_requests_total", "Calls out.", "dependency", "outcome"
         )
+        self.breaker_state = gauge(
+            "rag_breaker_state", "0 closed, 1 half open, 2 open.", "dependency"
+        )
+        self.retries = counter("rag_retries_total", "Calls repeated.", "dependency", "outcome")
+        self.hedges = counter("rag_hedges_total", "Second calls.", "dependency", "outcome")
+        self.ladder_rung = gauge("rag_ladder_rung", "Rungs that load has taken, 0 is none.")
         self.cache_requests = counter(
             "rag_cache_requests_total", "Look-ups in caches.", "cache", "outcome"
         )

@@ -22,7 +22,9 @@ async def admit(
     """Holds a permit while the question runs. Raises `Overloaded`, `DeadlineExceeded`."""
     entered = False
     try:
-        async with admission.admit(principal, deadline=deadline.at) as permit:
+        async with admission.admit(
+            principal, priority=principal.priority or "standard", weight=1, deadline=deadline.at
+        ) as permit:
             entered = True
             trace.record("admit", permit.waited)
             metrics.queue_wait.labels("standard").observe(permit.waited)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from ragstone.domain.errors import DeadlineExceeded, Overloaded
-from ragstone.domain.principal import Principal
+from ragstone.domain.principal import Principal, Priority
 from ragstone.ports import Clock
 
 _SMOOTHING: Final = 0.1
@@ -20,6 +20,9 @@ class AdmittedPermit:
     """Implements `ports.Permit`."""
 
     waited: float
+
+    def free_slot(self) -> None:
+        """The slot is kept until the end."""
 
 
 class FixedAdmission:
@@ -42,9 +45,14 @@ class FixedAdmission:
     def queued(self) -> int:
         return len(self._waiting)
 
+    def check(
+        self, principal: Principal, *, priority: Priority, weight: int, deadline: float
+    ) -> None:
+        """Nothing is refused before `admit`."""
+
     @asynccontextmanager
     async def admit(
-        self, principal: Principal, *, deadline: float
+        self, principal: Principal, *, priority: Priority, weight: int, deadline: float
     ) -> AsyncIterator[AdmittedPermit]:
         """Raises `Overloaded` (the queue is full), `DeadlineExceeded` (waited too long)."""
         arrived = self._clock.monotonic()

@@ -68,7 +68,15 @@ async def _embed(call: Call, texts: list[str]) -> list[list[float]]:
     embedder = system.services.embedder
     deadline = Deadline(system.clock, system.settings.admission.deadline_seconds)
     admission = system.services.admission
-    async with admission.admit(call.principal, deadline=deadline.at), deadline.limit("embed"):
+    async with (
+        admission.admit(
+            call.principal,
+            priority=call.principal.priority or "standard",
+            weight=1,
+            deadline=deadline.at,
+        ),
+        deadline.limit("embed"),
+    ):
         if len(texts) == 1:
             return [await embedder.embed_query(texts[0])]
         return await embedder.embed_documents(texts)

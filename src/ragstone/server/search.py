@@ -57,7 +57,15 @@ async def _search(call: Call, question: Question) -> list[Passage]:
     system, trace, s = call.system, call.trace, call.system.services
     deadline = Deadline(system.clock, system.settings.admission.deadline_seconds)
     await open_collection(question.collection, call.principal, s.records, s.embedder.identity)
-    async with s.admission.admit(call.principal, deadline=deadline.at), deadline.limit("search"):
+    async with (
+        s.admission.admit(
+            call.principal,
+            priority=call.principal.priority or "standard",
+            weight=1,
+            deadline=deadline.at,
+        ),
+        deadline.limit("search"),
+    ):
         with trace.stage("embed"):
             vector = await embed(
                 question.text, question.mode, s.embedder, deadline, trace, s.metrics

@@ -1,4 +1,4 @@
-"""Settings become a running system: the only module that names concrete classes.
+"""Settings become a running system, all in one process.
 
 Everything is opened in the order in which it is needed and closed in the reverse.
 """
@@ -8,11 +8,9 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Final
 
-import aiohttp
-
+from ragstone.assembly.models import open_embedder, open_model, open_reranker
 from ragstone.caches.memory import MemoryCache
 from ragstone.domain.clock import SystemClock
-from ragstone.domain.collection import EmbedderIdentity
 from ragstone.domain.principal import Principal
 from ragstone.domain.query import FusionSettings, SearchRequest
 from ragstone.governance.ledger import UsageLedger
@@ -22,17 +20,12 @@ from ragstone.ingest.chunk import ChunkSettings
 from ragstone.ingest.parse.limits import ParseLimits
 from ragstone.ingest.parser_process import ParserPool
 from ragstone.ingest.service import Ingestion, IngestionSettings
-from ragstone.models.embedders.fake import HashingEmbedder
-from ragstone.models.embedders.openai_http import OpenAiEmbedder
-from ragstone.models.llms.anthropic_messages import AnthropicMessages
 from ragstone.models.llms.connection import open_session
-from ragstone.models.llms.openai_chat import OpenAIChat
-from ragstone.models.rerankers.http import HttpReranker
 from ragstone.observe.ingestion import IngestMetrics
 from ragstone.observe.loop_lag import watch_loop_lag
 from ragstone.observe.metrics import Metrics
 from ragstone.pipeline.services import Recipe, Services
-from ragstone.ports import Clock, Embedder, Index, LanguageModel, Records, Reranker
+from ragstone.ports import Clock, Embedder, Index, Records
 from ragstone.records.cached import CachedRecords
 from ragstone.records.engine import sqlite_url
 from ragstone.records.sql_records import SqlRecords
@@ -58,7 +51,7 @@ async def open_system(
         records = await _open_records(settings, home, clock, stack)
         session = await open_session(max_connections=settings.llm.max_connections)
         await stack.enter_async_context(session)
-        embedder = await _open_embedder(settings, session, on_build)
+        embedder = await open_embedder(settings, session, on_build)
         stack.push_async_callback(embedder.close)
         index = QdrantEdgeIndex(home.index)
         stack.push_async_callback(index.close)
@@ -72,8 +65,8 @@ async def open_system(
             ledger=UsageLedger(),
             embedder=embedder,
             index=index,
-            reranker=_reranker(settings, session, clock),
-            model=_model(settings, session, clock),
+            reranker=open_reranker(settings, session, clock),
+            model=open_model(settings, session, clock),
             cache=_cache(settings, clock),
             clock=clock,
             metrics=metrics,
@@ -93,17 +86,6 @@ async def open_system(
         yield system
 
 
-def prepare_embedder(
-    settings: Settings, on_build: Callable[[], None] | None = None
-) -> EmbedderIdentity:
-    """Build the local model if need be. Blocks. Raises `ModelFilesMissing`."""
-    if settings.embedder.provider == "local":
-        return _local_embedder(settings, on_build).identity
-    return EmbedderIdentity(
-        name=settings.embedder.model or "fake", dimensions=settings.embedder.dimensions
-    )
-
-
 async def _open_records(
     settings: Settings, home: Home, clock: Clock, stack: AsyncExitStack
 ) -> Records:
@@ -111,67 +93,6 @@ async def _open_records(
     sql = await asyncio.to_thread(SqlRecords.open, url, clock)
     stack.push_async_callback(sql.close)
     return CachedRecords(sql, clock)
-
-
-async def _open_embedder(
-    settings: Settings, session: aiohttp.ClientSession, on_build: Callable[[], None] | None
-) -> Embedder:
-    chosen = settings.embedder
-    if chosen.provider == "local":
-        return await asyncio.to_thread(_local_embedder, settings, on_build)
-    if chosen.provider == "fake":
-        return HashingEmbedder(dimensions=chosen.dimensions)
-    return OpenAiEmbedder(
-        session=session,
-        base_url=chosen.base_url,
-        model=chosen.model,
-        api_key=chosen.api_key.get_secret_value(),
-        dimensions=chosen.dimensions,
-        timeout_seconds=chosen.timeout_seconds,
-    )
-
-
-def _local_embedder(settings: Settings, on_build: Callable[[], None] | None) -> Embedder:
-    # Its imports take a third of a second, which the other providers need not pay.
-    from ragstone.models.embedders.onnx_minilm import MiniLmEmbedder
-
-    chosen = settings.embedder
-    return MiniLmEmbedder(
-        cache_dir=chosen.cache_dir,
-        weights_dir=chosen.weights_dir,
-        threads=chosen.threads,
-        on_build=on_build,
-    )
-
-
-def _model(
-    settings: Settings, session: aiohttp.ClientSession, clock: Clock
-) -> LanguageModel | None:
-    chosen = settings.llm
-    if not chosen.model:
-        return None
-    adapter = AnthropicMessages if chosen.provider == "anthropic" else OpenAIChat
-    return adapter(
-        session,
-        model=chosen.model,
-        clock=clock,
-        base_url=chosen.base_url,
-        api_key=chosen.api_key.get_secret_value(),
-        connect_seconds=chosen.connect_seconds,
-    )
-
-
-def _reranker(settings: Settings, session: aiohttp.ClientSession, clock: Clock) -> Reranker | None:
-    chosen = settings.reranker
-    if not chosen.base_url:
-        return None
-    return HttpReranker(
-        session,
-        base_url=chosen.base_url,
-        model=chosen.model,
-        api_key=chosen.api_key.get_secret_value(),
-        clock=clock,
-    )
 
 
 def _cache(settings: Settings, clock: Clock) -> MemoryCache | None:
