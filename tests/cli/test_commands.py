@@ -96,6 +96,7 @@ def test_after_a_kill_nothing_acknowledged_is_missing(run: Run, docs: Path, serv
         (["keys", "revoke", "key_x"], "not_found", "key_x"),
         (["serve", "--host", "0.0.0.0"], "insecure_bind", "keys create"),
         (["keys", "create", "--scope", "everything"], "invalid_request", "scopes"),
+        (["keys", "create", "--priority", "vip"], "invalid_request", "priority"),
     ],
 )
 def test_a_mistake_is_one_sentence_with_what_to_do(

@@ -12,6 +12,7 @@ def test_a_key_is_kept_as_its_hash_and_speaks_for_its_principal(clock: VirtualCl
         scopes=["ingest", "ask"],
         label="till 4",
         clock=clock,
+        priority="critical",
     )
     assert len(secret) >= 32 + len("rgs_")
     assert secret not in repr(key)
@@ -20,6 +21,7 @@ def test_a_key_is_kept_as_its_hash_and_speaks_for_its_principal(clock: VirtualCl
     assert principal.tenant == "acme"
     assert principal.groups == frozenset({"staff"})
     assert principal.scopes == frozenset({"ask", "ingest"})
+    assert principal.priority == "critical"
 
 
 def test_no_two_keys_are_alike(clock: VirtualClock) -> None:

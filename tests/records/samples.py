@@ -74,6 +74,7 @@ def a_key(id_: str = "key_1", sha256: str = "ab" * 32, *, tenant: str = "acme") 
         scopes=["ask", "ingest"],
         label="Ann's laptop",
         created_at=5.0,
+        priority="sheddable",
     )
 
 

@@ -6,17 +6,19 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import inspect, text
 
 from ragstone.domain.errors import HomeTooNew
-from ragstone.records.engine import open_engine, sqlite_url
+from ragstone.records.engine import for_writing, open_engine, sqlite_url
 from ragstone.records.migrate import HEAD, alembic_config, migrate
 from ragstone.records.sql_records import SqlRecords
 from ragstone.records.tables import metadata
 from tests.clock import VirtualClock
+from tests.records.samples import a_key
 
 MIGRATE = """
 import sys
@@ -85,6 +87,42 @@ def test_records_of_a_later_version_are_refused_and_left_alone(
     assert "Upgrade Ragstone" in (caught.value.remedy or "")
     with engine.connect() as connection:
         assert inspect(connection).get_table_names() == ["alembic_version"]
+    engine.dispose()
+
+
+async def test_keys_of_the_first_version_keep_working_and_have_no_priority(
+    empty_url: str, clock: VirtualClock
+) -> None:
+    engine = open_engine(empty_url)
+    with for_writing(engine).begin() as connection:
+        command.upgrade(alembic_config(connection), "0001")
+        connection.execute(
+            text(
+                "INSERT INTO api_keys (id, sha256, tenant, groups, scopes, label, created_at)"
+                " VALUES ('key_old', 'ab', 'acme', '[\"staff\"]', '[\"ask\"]', 'till', 5.0)"
+            )
+        )
+    records = SqlRecords.open(empty_url, clock)
+    try:
+        old = await records.key_by_hash("ab")
+        assert old is not None
+        assert (old.id, old.groups, old.priority) == ("key_old", ["staff"], None)
+        await records.create_key(a_key())
+        assert await records.key_by_hash(a_key().sha256) == a_key()
+    finally:
+        await records.close()
+        engine.dispose()
+
+
+def test_the_newest_revision_can_be_taken_back(empty_url: str) -> None:
+    engine = open_engine(empty_url)
+    migrate(engine)
+    with for_writing(engine).begin() as connection:
+        command.downgrade(alembic_config(connection), "0001")
+        names = {column["name"] for column in inspect(connection).get_columns("api_keys")}
+        assert "priority" not in names
+        assert "sha256" in names
+    migrate(engine)
     engine.dispose()
 
 

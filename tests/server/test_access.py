@@ -64,6 +64,17 @@ async def test_from_the_first_key_on_every_request_needs_one(server: Running) ->
             assert response.status == 200
 
 
+async def test_a_key_is_made_with_a_priority_and_listed_with_it(server: Running) -> None:
+    status, made = await server.json("POST", "/v1/keys", {"priority": "sheddable"})
+    assert (status, made["key"]["priority"]) == (201, "sheddable")
+    admin = await _key(server, "admin")
+    _, listed = await server.json("GET", "/v1/keys", key=admin)
+    assert [key["priority"] for key in listed["keys"]] == ["sheddable", None]
+    status, refused = await server.json("POST", "/v1/keys", {"priority": "vip"}, key=admin)
+    assert status == 400
+    assert "priority" in refused["error"]["message"]
+
+
 async def test_scopes_are_kept_apart(server: Running) -> None:
     ask = await _key(server, "ask")
     ingest = await _key(server, "ingest")

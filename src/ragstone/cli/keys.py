@@ -24,6 +24,14 @@ def create_key(
         str | None, typer.Option(help="Whose documents it sees.", show_default="default")
     ] = None,
     label: Annotated[str, typer.Option(help="A note for yourself.")] = "",
+    priority: Annotated[
+        str | None,
+        typer.Option(
+            help="Under overload: critical is served first, sheddable is refused first.",
+            show_default="the application's",
+            metavar="critical|standard|sheddable",
+        ),
+    ] = None,
 ) -> None:
     """Make a key. Its secret is shown once."""
     context = context_of(typer_context)
@@ -33,6 +41,7 @@ def create_key(
         "groups": group or [],
         "label": label,
         "tenant": tenant,
+        "priority": priority,
     }
 
     async def work(client: Client) -> Any:
@@ -56,7 +65,7 @@ def list_keys(typer_context: typer.Context) -> None:
         return found
 
     context = context_of(typer_context)
-    columns = ("id", "tenant", "label", "user", "groups", "scopes", "revoked_at")
+    columns = ("id", "tenant", "label", "user", "groups", "scopes", "priority", "revoked_at")
     print_rows(context, run_with_client(context, work), columns, empty="No keys yet.")
 
 

@@ -4,7 +4,7 @@ import hashlib
 import secrets
 from typing import Final
 
-from ragstone.domain.principal import Principal, Scope
+from ragstone.domain.principal import Principal, Priority, Scope
 from ragstone.ports import ApiKey, Clock
 
 _PREFIX: Final = "rgs_"
@@ -22,6 +22,7 @@ def new_key(
     scopes: list[Scope],
     label: str,
     clock: Clock,
+    priority: Priority | None = None,
 ) -> tuple[str, ApiKey]:
     """The secret, to be shown once, and what is kept of it."""
     secret = _PREFIX + secrets.token_urlsafe(_RANDOM_BYTES)
@@ -34,6 +35,7 @@ def new_key(
         scopes=[scope for scope in SCOPES if scope in scopes],
         label=label,
         created_at=clock.time(),
+        priority=priority,
     )
     return secret, record
 
@@ -49,4 +51,5 @@ def principal_of(key: ApiKey) -> Principal:
         groups=frozenset(key.groups),
         scopes=frozenset(key.scopes),
         key_id=key.id,
+        priority=key.priority,
     )

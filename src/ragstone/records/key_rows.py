@@ -24,6 +24,7 @@ def create(connection: Connection, key: ApiKey) -> None:
             "label": key.label,
             "created_at": key.created_at,
             "revoked_at": key.revoked_at,
+            "priority": key.priority,
         },
     )
 
@@ -62,4 +63,5 @@ def _key(row: RowMapping) -> ApiKey:
         label=row["label"],
         created_at=row["created_at"],
         revoked_at=row["revoked_at"],
+        priority=row["priority"],
     )

@@ -161,5 +161,6 @@ api_keys = Table(
     Column("label", Content, nullable=False),
     Column("created_at", Double, nullable=False),
     Column("revoked_at", Double),
+    Column("priority", Name),
     Index(None, "sha256", unique=True),
 )

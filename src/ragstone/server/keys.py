@@ -6,7 +6,7 @@ import msgspec
 from starlette.responses import Response
 
 from ragstone.domain.errors import Forbidden, NotFound
-from ragstone.domain.principal import Scope
+from ragstone.domain.principal import Priority, Scope
 from ragstone.governance.keys import new_key
 from ragstone.ports import ApiKey
 from ragstone.server.call import Call
@@ -26,6 +26,8 @@ class KeyRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     label: str = ""
     tenant: _Name | None = None
     """Default: the caller's. Another one may be named only from the server's own machine."""
+    priority: Priority | None = None
+    """Who is served first under overload. Default: as the application says."""
 
 
 class KeyView(msgspec.Struct, frozen=True, kw_only=True):
@@ -39,6 +41,8 @@ class KeyView(msgspec.Struct, frozen=True, kw_only=True):
     scopes: list[Scope]
     created_at: float
     revoked_at: float | None
+    priority: Priority | None
+    """Null: as the application says."""
 
 
 class NewKey(msgspec.Struct, frozen=True):
@@ -72,6 +76,7 @@ async def post_key(call: Call) -> Response:
         scopes=wanted.scopes,
         label=wanted.label,
         clock=call.system.clock,
+        priority=wanted.priority,
     )
     await call.system.records.create_key(key)
     call.system.note_key_created()
@@ -111,4 +116,5 @@ def _view(key: ApiKey) -> KeyView:
         scopes=key.scopes,
         created_at=key.created_at,
         revoked_at=key.revoked_at,
+        priority=key.priority,
     )
