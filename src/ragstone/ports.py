@@ -62,11 +62,8 @@ class DocumentChunks(msgspec.Struct, frozen=True, kw_only=True):
     chunks: list[IndexedChunk]
 
 
-class Index(Protocol):
-    """Chunks with vectors and words, searched under access control.
-
-    A shard holds one tenant's collection; a shard that does not exist searches as empty.
-    """
+class Searcher(Protocol):
+    """What a question needs of an index; see `Index`."""
 
     async def search(self, principal: Principal, request: SearchRequest) -> SearchResult:
         """The best `request.limit` passages that `principal` may read, best first.
@@ -75,6 +72,15 @@ class Index(Protocol):
         `InvalidFilter` (a field whose values cannot be compared so).
         """
         ...
+
+    async def close(self) -> None: ...
+
+
+class Index(Searcher, Protocol):
+    """Chunks with vectors and words, searched under access control.
+
+    A shard holds one tenant's collection; a shard that does not exist searches as empty.
+    """
 
     async def replace(
         self, tenant: str, collection: str, documents: Sequence[DocumentChunks]
@@ -98,8 +104,6 @@ class Index(Protocol):
     async def drop(self, tenant: str, collection: str) -> None:
         """Remove the whole shard and its files."""
         ...
-
-    async def close(self) -> None: ...
 
 
 class Prompt(msgspec.Struct, frozen=True, kw_only=True):
@@ -235,15 +239,27 @@ class Tombstone(msgspec.Struct, frozen=True, kw_only=True):
     back, also after a restart."""
 
 
-class Records(Protocol):
-    """Collections, documents, jobs and keys. Raises `RecordsUnavailable`.
-
-    Every acknowledged write survives a `kill -9`.
-    """
+class RecordsReader(Protocol):
+    """What a question needs of the records. Raises `RecordsUnavailable`."""
 
     async def collection(self, tenant: str, name: str) -> Collection | None: ...
 
     async def collections(self, tenant: str) -> list[Collection]: ...
+
+    async def key_by_hash(self, sha256: str) -> ApiKey | None:
+        """A key that is not revoked, or None."""
+        ...
+
+    async def keys(self) -> list[ApiKey]: ...
+
+    async def close(self) -> None: ...
+
+
+class Records(RecordsReader, Protocol):
+    """Collections, documents, jobs and keys. Raises `RecordsUnavailable`.
+
+    Every acknowledged write survives a `kill -9`.
+    """
 
     async def all_collections(self) -> list[Collection]: ...
 
@@ -346,15 +362,7 @@ class Records(Protocol):
 
     async def create_key(self, key: ApiKey) -> None: ...
 
-    async def key_by_hash(self, sha256: str) -> ApiKey | None:
-        """A key that is not revoked, or None."""
-        ...
-
-    async def keys(self) -> list[ApiKey]: ...
-
     async def revoke_key(self, key_id: str) -> bool: ...
-
-    async def close(self) -> None: ...
 
 
 class Permit(Protocol):

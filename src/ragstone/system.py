@@ -1,4 +1,8 @@
-"""A wired server, as routes and commands see it. Made by `assembly.open_system`."""
+"""A wired server, as routes and commands see it. Made by `assembly`.
+
+One process is all of it, or one of several gateways before an engine: a gateway has no data
+folder, no full records and no ingestion, and sends what needs them to its engine.
+"""
 
 import asyncio
 import secrets
@@ -8,14 +12,14 @@ from typing import Final
 
 import structlog
 
-from ragstone.domain.errors import RagstoneError
+from ragstone.domain.errors import InternalError, RagstoneError
 from ragstone.domain.principal import Principal
 from ragstone.home import Home
 from ragstone.ingest.service import Ingestion
 from ragstone.observe.metrics import Metrics
 from ragstone.pipeline.generate import EXTRACTIVE
 from ragstone.pipeline.services import Services
-from ragstone.ports import Clock, LanguageModel, Records
+from ragstone.ports import Clock, Embedder, Index, LanguageModel, Records
 from ragstone.settings import Settings
 
 _log = structlog.get_logger("ragstone.system")
@@ -25,17 +29,34 @@ _KEYS_SEEN_SECONDS: Final = 1.0
 """How long "there are no keys" is believed: another process may make the first one."""
 
 
+_Parts = Callable[[], Awaitable[dict[str, bool]]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stores:
+    """What only the process with the data folder has."""
+
+    home: Home
+    records: Records
+    index: Index
+    embedder: Embedder
+    """Bare, without the limits that guard the question path: for those who are limited already."""
+    ingestion: Ingestion
+
+
 @dataclass(slots=True, kw_only=True)
 class System:
     """Everything that one process runs."""
 
     settings: Settings
-    home: Home
     services: Services
-    ingestion: Ingestion
     clock: Clock
     warm: Callable[[], Awaitable[None]]
     """Makes the first question as fast as the others."""
+    stores: Stores | None = None
+    """None in a gateway."""
+    engine_parts: _Parts | None = None
+    """In a gateway: what its engine says of its own readiness."""
     local_token: str = field(default_factory=lambda: secrets.token_urlsafe(32))
     """What commands on the same data folder show instead of a key."""
     is_warm: bool = False
@@ -43,8 +64,22 @@ class System:
     _keys_checked_at: float = float("-inf")
 
     @property
+    def home(self) -> Home:
+        return self._stores.home
+
+    @property
     def records(self) -> Records:
-        return self.services.records
+        return self._stores.records
+
+    @property
+    def ingestion(self) -> Ingestion:
+        return self._stores.ingestion
+
+    @property
+    def _stores(self) -> Stores:
+        if self.stores is None:
+            raise InternalError("A gateway was asked for what only its engine has.")
+        return self.stores
 
     @property
     def metrics(self) -> Metrics:
@@ -62,7 +97,7 @@ class System:
         """True from the first key on, also when all were revoked: it never falls open again."""
         now = self.clock.monotonic()
         if not self._has_keys and now - self._keys_checked_at >= _KEYS_SEEN_SECONDS:
-            self._has_keys = bool(await self.records.keys())
+            self._has_keys = bool(await self.services.records.keys())
             self._keys_checked_at = now
         return self._has_keys
 
@@ -74,8 +109,9 @@ class System:
         if name:
             return name
         default = self.settings.retrieval.default_collection
-        if await self.records.collection(principal.tenant, default) is None:
-            collections = await self.records.collections(principal.tenant)
+        records = self.services.records
+        if await records.collection(principal.tenant, default) is None:
+            collections = await records.collections(principal.tenant)
             if len(collections) == 1:
                 return collections[0].name
         return default
@@ -94,10 +130,17 @@ class System:
 
     async def readiness(self) -> dict[str, bool]:
         """Each part and whether it is ready."""
+        if self.engine_parts is not None:
+            return await self.engine_parts()
         return {"embedder_and_index": self.is_warm, "ingestion": self.ingestion.running}
 
     def render_metrics(self) -> bytes:
-        """Prometheus text; gauges are read at this moment."""
-        self.metrics.ingest_queue_depth.set(self.ingestion.queue_depth)
-        self.metrics.concurrency_limit.labels("answers").set(self.settings.admission.concurrency)
+        """Prometheus text, of all processes; gauges are read at this moment."""
+        self.measure()
         return self.metrics.render()
+
+    def measure(self) -> None:
+        """Bring the gauges up to date."""
+        if self.stores is not None:
+            self.metrics.ingest_queue_depth.set(self.stores.ingestion.queue_depth)
+        self.metrics.concurrency_limit.labels("answers").set(self.settings.admission.concurrency)

@@ -31,7 +31,7 @@ from ragstone.records.engine import sqlite_url
 from ragstone.records.sql_records import SqlRecords
 from ragstone.resilience.admission import FixedAdmission
 from ragstone.settings import Settings
-from ragstone.system import System
+from ragstone.system import Stores, System
 
 _WARMING_QUERY: Final = "warm up"
 
@@ -72,12 +72,13 @@ async def open_system(
             metrics=metrics,
             recipe=_recipe(settings),
         )
-        ingestion = await _open_ingestion(settings, services, stack)
+        ingestion = await _open_ingestion(settings, services, records, index, stack)
         system = System(
             settings=settings,
-            home=home,
             services=services,
-            ingestion=ingestion,
+            stores=Stores(
+                home=home, records=records, index=index, embedder=embedder, ingestion=ingestion
+            ),
             clock=clock,
             warm=lambda: _warm(records, embedder, index),
         )
@@ -117,7 +118,11 @@ def _recipe(settings: Settings) -> Recipe:
 
 
 async def _open_ingestion(
-    settings: Settings, services: Services, stack: AsyncExitStack
+    settings: Settings,
+    services: Services,
+    records: Records,
+    index: Index,
+    stack: AsyncExitStack,
 ) -> Ingestion:
     chosen = settings.ingest
     parser = ParserPool(
@@ -130,8 +135,8 @@ async def _open_ingestion(
     )
     stack.push_async_callback(parser.close)
     ingestion = Ingestion(
-        records=services.records,
-        index=services.index,
+        records=records,
+        index=index,
         embedder=services.embedder,
         parser=parser,
         clock=services.clock,

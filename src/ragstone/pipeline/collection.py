@@ -3,11 +3,11 @@
 from ragstone.domain.collection import Collection, EmbedderIdentity
 from ragstone.domain.errors import EmbedderMismatch, UnknownCollection, did_you_mean
 from ragstone.domain.principal import Principal
-from ragstone.ports import Records
+from ragstone.ports import RecordsReader
 
 
 async def open_collection(
-    name: str, principal: Principal, records: Records, embedder: EmbedderIdentity
+    name: str, principal: Principal, records: RecordsReader, embedder: EmbedderIdentity
 ) -> Collection:
     """Raises `UnknownCollection` (with the nearest name) and `EmbedderMismatch`."""
     collection = await records.collection(principal.tenant, name)

@@ -7,7 +7,7 @@ from ragstone.domain.query import Question, SearchRequest
 from ragstone.observe.metrics import Metrics
 from ragstone.observe.trace import Trace
 from ragstone.pipeline.services import Recipe
-from ragstone.ports import Index
+from ragstone.ports import Searcher
 
 
 async def retrieve(
@@ -18,7 +18,7 @@ async def retrieve(
     *,
     limit: int,
     recipe: Recipe,
-    index: Index,
+    index: Searcher,
     embedder: str,
     trace: Trace,
     metrics: Metrics,

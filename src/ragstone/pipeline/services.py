@@ -9,11 +9,11 @@ from ragstone.ports import (
     CacheStore,
     Clock,
     Embedder,
-    Index,
     LanguageModel,
     Ledger,
-    Records,
+    RecordsReader,
     Reranker,
+    Searcher,
 )
 
 
@@ -36,11 +36,11 @@ class Recipe:
 class Services:
     """Ports and recipe; stages receive the ones they use as explicit arguments."""
 
-    records: Records
+    records: RecordsReader
     admission: Admission
     ledger: Ledger
     embedder: Embedder
-    index: Index
+    index: Searcher
     reranker: Reranker | None
     model: LanguageModel | None
     """None: answers are extracted from the passages."""

@@ -11,7 +11,7 @@ from typing import Final
 from ragstone.domain.collection import Collection, EmbedderIdentity
 from ragstone.domain.document import Document, DocumentSource
 from ragstone.domain.job import DocumentError, Job, JobCounts, JobState
-from ragstone.ports import ApiKey, Clock, Records, Tombstone
+from ragstone.ports import ApiKey, Clock, Records, RecordsReader, Tombstone
 from ragstone.records.expiring import ExpiringMap
 
 TTL_SECONDS: Final = 1.0
@@ -19,15 +19,15 @@ TTL_SECONDS: Final = 1.0
 _SIZE: Final = 4096
 
 
-class CachedRecords:
-    """Implements `ports.Records` upon another; keeps `collection` and `key_by_hash`.
+class CachedReader:
+    """Implements `ports.RecordsReader` upon another; keeps `collection` and `key_by_hash`.
 
     A read that was under way while something changed is returned but not kept: it may have
     seen the state before.
     """
 
-    def __init__(self, inner: Records, clock: Clock) -> None:
-        self._inner = inner
+    def __init__(self, inner: RecordsReader, clock: Clock) -> None:
+        self._reader = inner
         self._clock = clock
         self._collections: ExpiringMap[tuple[str, str], Collection] = ExpiringMap(
             clock, ttl=TTL_SECONDS, size=_SIZE
@@ -42,7 +42,7 @@ class CachedRecords:
         if known is not None:
             return known
         changes, asked = self._changes, self._clock.monotonic()
-        found = await self._inner.collection(tenant, name)
+        found = await self._reader.collection(tenant, name)
         if found is not None and changes == self._changes:
             self._collections.put((tenant, name), found, born=asked)
         return found
@@ -54,7 +54,7 @@ class CachedRecords:
         if self._unknown_keys.get(sha256):
             return None
         changes, asked = self._changes, self._clock.monotonic()
-        found = await self._inner.key_by_hash(sha256)
+        found = await self._reader.key_by_hash(sha256)
         if changes == self._changes:
             if found is None:
                 self._unknown_keys.put(sha256, True, born=asked)
@@ -63,7 +63,21 @@ class CachedRecords:
         return found
 
     async def collections(self, tenant: str) -> list[Collection]:
-        return await self._inner.collections(tenant)
+        return await self._reader.collections(tenant)
+
+    async def keys(self) -> list[ApiKey]:
+        return await self._reader.keys()
+
+    async def close(self) -> None:
+        await self._reader.close()
+
+
+class CachedRecords(CachedReader):
+    """Implements `ports.Records` upon another."""
+
+    def __init__(self, inner: Records, clock: Clock) -> None:
+        super().__init__(inner, clock)
+        self._inner = inner
 
     async def all_collections(self) -> list[Collection]:
         return await self._inner.all_collections()
@@ -153,15 +167,9 @@ class CachedRecords:
         with self._changing_keys():
             await self._inner.create_key(key)
 
-    async def keys(self) -> list[ApiKey]:
-        return await self._inner.keys()
-
     async def revoke_key(self, key_id: str) -> bool:
         with self._changing_keys():
             return await self._inner.revoke_key(key_id)
-
-    async def close(self) -> None:
-        await self._inner.close()
 
     @contextmanager
     def _changing_collection(self, tenant: str, name: str) -> Iterator[None]:

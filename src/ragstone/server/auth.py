@@ -28,7 +28,7 @@ async def authenticate(request: Request, system: System) -> Principal:
     if scheme.lower() == "bearer" and secret:
         if hmac.compare_digest(secret.encode(), system.local_token.encode()):
             return LOCAL_OPERATOR
-        key = await system.records.key_by_hash(hash_key(secret))
+        key = await system.services.records.key_by_hash(hash_key(secret))
         if key is not None:
             return principal_of(key)
     if not await system.keys_configured():

@@ -156,7 +156,7 @@ async def get_model(call: Call) -> Response:
 
 
 async def _models(call: Call) -> list[ModelCard]:
-    collections = await call.system.records.collections(call.principal.tenant)
+    collections = await call.system.services.records.collections(call.principal.tenant)
     cards = [ModelCard(id=name) for name in APPLICATIONS]
     for collection in collections:
         created = int(collection.created_at)
@@ -222,7 +222,7 @@ async def _resolve(call: Call, model: str) -> tuple[Application, str]:
     if application is not None and not collection:
         return application, await call.system.collection_or_default(call.principal, None)
     wanted = collection if application is not None else model
-    if await call.system.records.collection(call.principal.tenant, wanted) is None:
+    if await call.system.services.records.collection(call.principal.tenant, wanted) is None:
         raise await _unknown_model(call, model)
     return application or ASSISTANT, wanted
 
