@@ -1,0 +1,199 @@
+"""The language models in the order in which they are tried.
+
+Everything that may be repeated happens before the first delta, in `_open`: attempts within the
+retry budget, then the next endpoint. What follows only relays. After the first delta an error
+is the caller's: text that was seen cannot be taken back.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import AsyncExitStack, aclosing
+from dataclasses import dataclass
+from random import Random
+from typing import Final
+
+from ragstone.domain.errors import (
+    DeadlineExceeded,
+    DependencyError,
+    ModelProtocolError,
+    ModelTimedOut,
+)
+from ragstone.domain.principal import Priority
+from ragstone.ports import Clock, Finished, LanguageModel, ModelChosen, Prompt, TextDelta
+from ragstone.resilience.dependency import Dependency, DependencyObserver, Unobserved
+from ragstone.resilience.retry import Retries, RetrySettings
+
+_LEAST_SECONDS: Final = 0.2
+"""With less left before the deadline, no model is asked any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    prompt: Prompt
+    tenant: str
+    priority: Priority
+    deadline: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Endpoint:
+    model: LanguageModel
+    dependency: Dependency
+    retries: Retries
+    position: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    """A stream whose first event is there; `resources` holds its permit and its generator."""
+
+    chosen: ModelChosen
+    first: TextDelta | Finished
+    rest: AsyncGenerator[TextDelta | Finished, None]
+    resources: AsyncExitStack
+
+
+class GuardedRoute:
+    """Implements `ports.ModelRoute`."""
+
+    def __init__(
+        self,
+        endpoints: Sequence[tuple[LanguageModel, Dependency]],
+        *,
+        clock: Clock,
+        random: Random,
+        retry: RetrySettings,
+        observer: DependencyObserver | None = None,
+    ) -> None:
+        """`endpoints`: at least one, the preferred one first."""
+        self._clock = clock
+        self._observer = observer or Unobserved()
+        self._endpoints = [
+            _Endpoint(model, dependency, Retries(retry, random=random), position)
+            for position, (model, dependency) in enumerate(endpoints)
+        ]
+
+    @property
+    def name(self) -> str:
+        return self._endpoints[0].model.name
+
+    async def stream(
+        self, prompt: Prompt, *, tenant: str, priority: Priority, deadline: float
+    ) -> AsyncGenerator[ModelChosen | TextDelta | Finished, None]:
+        opened = await self._open(_Call(prompt, tenant, priority, deadline))
+        async with opened.resources:
+            yield opened.chosen
+            yield opened.first
+            async for event in opened.rest:
+                yield event
+
+    async def close(self) -> None:
+        for endpoint in self._endpoints:
+            await endpoint.model.close()
+
+    async def _open(self, call: _Call) -> _Opened:
+        """The first endpoint that begins to answer."""
+        last: DependencyError | None = None
+        for endpoint in self._endpoints:
+            if last is not None and call.deadline - self._clock.monotonic() < _LEAST_SECONDS:
+                break
+            try:
+                return await self._open_at(endpoint, call, self._until(endpoint, call))
+            except DependencyError as error:
+                last = error
+        assert last is not None
+        raise last
+
+    def _until(self, endpoint: _Endpoint, call: _Call) -> float:
+        """When the first delta must be there.
+
+        An endpoint and each of its available successors have equal shares of what is left, so
+        that a first token that never comes leaves the next one as much as this one had.
+        """
+        later = self._endpoints[endpoint.position + 1 :]
+        successors = sum(other.dependency.available for other in later)
+        if not successors:
+            return call.deadline
+        now = self._clock.monotonic()
+        return now + (call.deadline - now) / (1 + successors)
+
+    async def _open_at(self, endpoint: _Endpoint, call: _Call, until: float) -> _Opened:
+        """Raises the last attempt's `DependencyError`, and `DeadlineExceeded` when it is the
+        request's."""
+        attempts = 0
+        while True:
+            attempts += 1
+            try:
+                opened = await self._attempt(endpoint, call, until, first=attempts == 1)
+            except DeadlineExceeded:
+                self._note_retry(endpoint, attempts, "error")
+                if until >= call.deadline:
+                    raise
+                raise ModelTimedOut(
+                    f"The model {endpoint.model.name} did not begin to answer in its share of "
+                    "the time."
+                ) from None
+            except DependencyError as error:
+                self._note_retry(endpoint, attempts, "error")
+                left = until - _LEAST_SECONDS - self._clock.monotonic()
+                pause = endpoint.retries.pause(error, attempts=attempts, time_left=left)
+                if pause is None:
+                    raise
+            else:
+                self._note_retry(endpoint, attempts, "ok")
+                return opened
+            await asyncio.sleep(pause)
+
+    def _note_retry(self, endpoint: _Endpoint, attempts: int, outcome: str) -> None:
+        if attempts > 1:
+            self._observer.retried(endpoint.dependency.name, outcome)
+
+    async def _attempt(
+        self, endpoint: _Endpoint, call: _Call, until: float, *, first: bool
+    ) -> _Opened:
+        model = endpoint.model
+        attempt = endpoint.dependency.attempt(
+            tenant=call.tenant, priority=call.priority, deadline=until
+        )
+        async with AsyncExitStack() as resources:
+            await resources.enter_async_context(attempt)
+            if first:
+                endpoint.retries.budget.deposit()  # only for what is really sent
+            events = model.stream(call.prompt, deadline=call.deadline)
+            await resources.enter_async_context(aclosing(events))
+            event = await self._first_event(events, model.name, call, until)
+            attempt.first_result()
+            return _Opened(
+                chosen=ModelChosen(name=model.name, fallback=endpoint.position > 0),
+                first=event,
+                rest=events,
+                resources=resources.pop_all(),
+            )
+
+    async def _first_event(
+        self,
+        events: AsyncGenerator[TextDelta | Finished, None],
+        name: str,
+        call: _Call,
+        until: float,
+    ) -> TextDelta | Finished:
+        """Raises `DeadlineExceeded` at `until`; the model itself does at the call's deadline."""
+        try:
+            if until >= call.deadline:
+                return await anext(events)
+            async with asyncio.timeout(until - self._clock.monotonic()):
+                return await anext(events)
+        except StopAsyncIteration:
+            raise ModelProtocolError(f"The model {name} ended without an answer.") from None
+        except TimeoutError:
+            raise DeadlineExceeded(f"The model {name} did not begin to answer in time.") from None
+
+
+def direct_route(model: LanguageModel, clock: Clock) -> GuardedRoute:
+    """One model without limits or retries, as for an evaluation."""
+    return GuardedRoute(
+        [(model, Dependency("model", clock=clock))],
+        clock=clock,
+        random=Random(0),
+        retry=RetrySettings(attempts=1, budget=0.0),
+    )
