@@ -1,0 +1,268 @@
+"""The degradation ladder: everything that may be left out, in one place, and who decides.
+
+Overload and failures only ever move along this list. Access control and citations are not on
+it. `docs/ladder.md` shows it as a table, and a test keeps that true.
+"""
+
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from ragstone.domain.principal import Priority
+from ragstone.ports import Clock
+from ragstone.resilience.joining import ChunkJoining
+from ragstone.resilience.pressure import CALM, PRESSED, Share, Stairs
+
+RungName = Literal[
+    "chunks_joined",
+    "reranker_skipped",
+    "fewer_passages",
+    "shorter_answer",
+    "fallback_model",
+    "lexical_only",
+    "partial_index",
+    "extractive_answer",
+    "passages_only",
+    "answer_cut_by_length",
+    "answer_cut_by_filtered",
+]
+
+LoadRung = Literal[
+    "reranker_skipped", "fewer_passages", "shorter_answer", "extractive_answer", "passages_only"
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Rung:
+    """One thing that may be left out. The response says `name` in `degraded`."""
+
+    name: RungName
+    dropped: str
+    saves: str
+    costs: str
+    """In quality."""
+    moved_by: Literal["load", "failure", "load, failure", "the model"]
+    says: str
+    """What the response says besides the name."""
+
+
+RUNGS: Final = (
+    Rung(
+        "chunks_joined",
+        "the model's text is sent in larger pieces, up to 0.25 s of it at once",
+        "CPU of relaying",
+        "nothing: the text is the same",
+        "load",
+        "",
+    ),
+    Rung(
+        "reranker_skipped",
+        "the candidates are not reordered",
+        "a call and its time",
+        "the best passage is first less often",
+        "load, failure",
+        "a notice after a failure",
+    ),
+    Rung(
+        "fewer_passages",
+        "half of the token budget for passages",
+        "input tokens, time to first token",
+        "an answer that is spread over many passages may lack a part",
+        "load",
+        "only where a passage was left out by it",
+    ),
+    Rung(
+        "shorter_answer",
+        "half of the tokens for the answer",
+        "output tokens, time at the model",
+        "a long answer ends early",
+        "load",
+        "only where the answer was cut, then with `answer_cut_by_length`",
+    ),
+    Rung(
+        "fallback_model",
+        "the first model of the route",
+        "waiting for a model that fails or is full",
+        "as good as the model that answered, which `model` names",
+        "failure",
+        "`model`",
+    ),
+    Rung(
+        "lexical_only",
+        "the search by meaning",
+        "the embedding",
+        "passages that use other words than the question are not found",
+        "failure",
+        "a notice",
+    ),
+    Rung(
+        "partial_index",
+        "parts of the index that did not answer",
+        "waiting for them",
+        "passages of those parts are not found",
+        "failure",
+        "",
+    ),
+    Rung(
+        "extractive_answer",
+        "the language model: sentences of the passages are quoted",
+        "the whole generation",
+        "no reasoning over several passages, no rewording",
+        "load, failure",
+        "`answer_kind` `extractive`; a notice after a failure",
+    ),
+    Rung(
+        "passages_only",
+        "the answer: the passages are given as found",
+        "the extract",
+        "the user reads for themselves",
+        "load, failure",
+        "`answer_kind` `passages`; a notice after a failure",
+    ),
+    Rung(
+        "answer_cut_by_length",
+        "the rest of an answer that reached its limit",
+        "nothing, it is a bound",
+        "the end is missing",
+        "the model",
+        "",
+    ),
+    Rung(
+        "answer_cut_by_filtered",
+        "the rest of an answer that the provider withheld",
+        "nothing",
+        "the end is missing",
+        "the model",
+        "",
+    ),
+)
+
+LOAD_RUNGS: Final[tuple[LoadRung, ...]] = (
+    "reranker_skipped",
+    "fewer_passages",
+    "shorter_answer",
+    "extractive_answer",
+    "passages_only",
+)
+"""In the order in which the controller takes them: the dearest in quality last."""
+
+LAST_FOR_MODEL: Final = LOAD_RUNGS.index("shorter_answer") + 1
+"""How far pressure at the model alone may go. Beyond it the model is not asked, so its pressure
+would vanish, the rung would be given back, and the ladder would swing. It is not needed either:
+a question that finds the model full gets an extract on its own account."""
+
+_LEVEL_OF: Final = {name: level for level, name in enumerate(LOAD_RUNGS, start=1)}
+_FEWEST: Final = 3
+"""Requests in a window that can be pressure: less traffic is no load."""
+
+
+def costs_quality(rung: str) -> bool:
+    """Whether an answer with this label is worth less than one without it."""
+    return rung != "chunks_joined"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LadderPolicy:
+    """When load takes a rung and when it gives one back."""
+
+    enabled: bool = True
+    last_rung: LoadRung = "passages_only"
+    wait_seconds: float = 0.02
+    """A wait for a slot above this is pressure on this server."""
+    lag_seconds: float = 0.05
+    """An event loop that wakes later than this is pressure on this server."""
+    first_token_seconds: float = 2.0
+    """A time to first token above this is pressure at the model."""
+    climb_seconds: float = 1.0
+    recover_seconds: float = 5.0
+
+
+class LoadLadder:
+    """Takes one rung after each `climb_seconds` of pressure, gives one back after calm.
+
+    Pressure: half of the observations of a window are above their threshold. Calm: at most a
+    tenth are. Each process has its own: load is where it is felt. See `Stairs` for why it
+    does not swing, and `LAST_FOR_MODEL` for how far each kind of pressure goes.
+
+    Sheddable requests are one rung further down than the others, except from none to the first
+    and from the last with a model to the first without; critical ones one less far.
+    """
+
+    def __init__(self, policy: LadderPolicy, clock: Clock) -> None:
+        self._policy = policy
+        self._clock = clock
+        self._last = _LEVEL_OF[policy.last_rung] if policy.enabled else 0
+        self._waits = Share(policy.wait_seconds, fewest=_FEWEST)
+        self._first_tokens = Share(policy.first_token_seconds, fewest=_FEWEST)
+        self._lags = Share(policy.lag_seconds)
+        self._window_began = now = clock.monotonic()
+        self._stairs = Stairs(patience=policy.recover_seconds, now=now)
+        self._joining = ChunkJoining(enabled=policy.enabled, clock=clock)
+
+    @property
+    def level(self) -> int:
+        """How many rungs load has taken, 0 to 5."""
+        self._step()
+        return self._stairs.level
+
+    @property
+    def rung(self) -> LoadRung | None:
+        """The last one taken."""
+        return LOAD_RUNGS[self.level - 1] if self.level else None
+
+    @property
+    def moves(self) -> int:
+        """Rungs taken and given back since the start."""
+        return self._stairs.moves
+
+    def takes(self, rung: LoadRung, priority: Priority) -> bool:
+        """Whether a request of this class leaves that out now."""
+        self._step()
+        level = self._stairs.level
+        if priority == "critical":
+            level -= 1
+        elif priority == "sheddable" and level not in (0, LAST_FOR_MODEL, self._last):
+            level += 1
+        return _LEVEL_OF[rung] <= level
+
+    def joining_pause(self) -> float:
+        """Seconds that a reader of a model's stream waits between two reads, so that more
+        comes at once; above 0 the rung `chunks_joined` is taken."""
+        return self._joining.pause
+
+    def observe_wait(self, seconds: float) -> None:
+        """A request waited this long for its slot; infinite when it was refused for load."""
+        self._waits.observe(seconds)
+        self._step()
+
+    def observe_first_token(self, seconds: float) -> None:
+        """From asking the model to its first content; infinite when it was full."""
+        self._first_tokens.observe(seconds)
+        self._step()
+
+    def observe_lag(self, seconds: float) -> None:
+        """How late the event loop woke; several times a second, also when nothing happens."""
+        self._lags.observe(seconds)
+        self._joining.observe_lag(seconds)
+        self._step()
+
+    def _step(self) -> None:
+        """Ends the window when its time is over. One move at most, however long it was."""
+        now = self._clock.monotonic()
+        if now - self._window_began < self._policy.climb_seconds:
+            return
+        self._window_began = now
+        own = max(self._waits.take(), self._lags.take())
+        model = self._first_tokens.take()
+        stairs = self._stairs
+        if stairs.level < self._reach(own, model):
+            stairs.up(now)
+        elif own <= CALM and (model <= CALM or stairs.level > LAST_FOR_MODEL):
+            stairs.calm(now)
+        else:
+            stairs.stay(now)
+
+    def _reach(self, own: float, model: float) -> int:
+        """How far down this much pressure may go."""
+        if own >= PRESSED:
+            return self._last
+        return min(self._last, LAST_FOR_MODEL) if model >= PRESSED else 0
