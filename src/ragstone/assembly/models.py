@@ -5,14 +5,17 @@ from collections.abc import Callable
 
 import aiohttp
 
+from ragstone.assembly.guards import Guards
 from ragstone.domain.collection import EmbedderIdentity
+from ragstone.domain.errors import InvalidSettings
 from ragstone.models.embedders.fake import HashingEmbedder
 from ragstone.models.embedders.openai_http import OpenAiEmbedder
 from ragstone.models.llms.anthropic_messages import AnthropicMessages
 from ragstone.models.llms.openai_chat import OpenAIChat
 from ragstone.models.rerankers.http import HttpReranker
-from ragstone.ports import Clock, Embedder, LanguageModel, Reranker
-from ragstone.settings import Settings
+from ragstone.ports import Clock, Embedder, LanguageModel, ModelRoute, Reranker
+from ragstone.resilience.model_route import GuardedRoute
+from ragstone.settings import LlmEndpoint, Settings
 
 
 def prepare_embedder(
@@ -71,6 +74,49 @@ def open_model(
         base_url=chosen.base_url,
         api_key=chosen.api_key.get_secret_value(),
         connect_seconds=chosen.connect_seconds,
+    )
+
+
+def open_route(
+    settings: Settings, session: aiohttp.ClientSession, guards: Guards
+) -> ModelRoute | None:
+    """The language model and its fallbacks, each behind its limits; None without a model.
+
+    Raises `InvalidSettings` for a fallback that names no model.
+    """
+    if not settings.llm.model:
+        return None
+    endpoints: list[LlmEndpoint] = [settings.llm, *settings.llm.fallbacks]
+    for position, endpoint in enumerate(endpoints):
+        if not endpoint.model:
+            raise InvalidSettings(
+                f"The fallback {position} of the language model names no model.",
+                remedy="Give it a `model` in llm.fallbacks, or remove it.",
+                field="llm.fallbacks",
+            )
+    return GuardedRoute(
+        [
+            (_language_model(settings, endpoint, session, guards.clock), guards.model(position))
+            for position, endpoint in enumerate(endpoints)
+        ],
+        clock=guards.clock,
+        random=guards.random,
+        retry=guards.retry,
+        observer=guards.observer,
+    )
+
+
+def _language_model(
+    settings: Settings, endpoint: LlmEndpoint, session: aiohttp.ClientSession, clock: Clock
+) -> LanguageModel:
+    adapter = AnthropicMessages if endpoint.provider == "anthropic" else OpenAIChat
+    return adapter(
+        session,
+        model=endpoint.model,
+        clock=clock,
+        base_url=endpoint.base_url,
+        api_key=endpoint.api_key.get_secret_value(),
+        connect_seconds=settings.llm.connect_seconds,
     )
 
 

@@ -1,0 +1,133 @@
+"""The limits of each dependency, as the settings say."""
+
+from random import Random
+from typing import Final
+
+from ragstone.observe.dependencies import DependencyMetrics
+from ragstone.observe.metrics import Metrics
+from ragstone.ports import Clock, Embedder, Reranker, Searcher
+from ragstone.resilience.breaker import Breaker, BreakerSettings
+from ragstone.resilience.dependency import Dependency
+from ragstone.resilience.gate import Gate, GateSettings
+from ragstone.resilience.guarded import GuardedEmbedder, GuardedIndex, GuardedReranker
+from ragstone.resilience.limiter import AdaptiveLimiter
+from ragstone.resilience.retry import RetrySettings
+from ragstone.resilience.throttle import ClientThrottle
+from ragstone.settings import Settings
+
+_QUERY_SECONDS: Final = 2.0
+"""Longest wait for the vector of one query from a server; then words alone have to do."""
+_WITHIN_STAGE: Final = 0.9
+"""Share of `reranker.timeout_seconds` after which the guard gives up: before the stage does,
+whose cancellation would say nothing about the reranker."""
+_FAIR_SECONDS: Final = 5.0
+"""See `resilience.dependency`; less where `llm.first_token_seconds` is."""
+
+
+class Guards:
+    """Makes them; one for each process."""
+
+    def __init__(
+        self, settings: Settings, clock: Clock, metrics: Metrics, *, random: Random | None = None
+    ) -> None:
+        """`random` spreads retries and probes; seed it to repeat a run."""
+        self.settings = settings
+        self.clock = clock
+        self.random = random or Random()
+        self.observer = DependencyMetrics(metrics)
+
+    @property
+    def retry(self) -> RetrySettings:
+        chosen = self.settings.resilience
+        return RetrySettings(
+            budget=chosen.retry_budget,
+            attempts=chosen.retry_attempts,
+            base_seconds=chosen.retry_base_seconds,
+        )
+
+    def model(self, position: int) -> Dependency:
+        """The language model at `position` of the route, 0 the first: everything there is."""
+        name = "model" if position == 0 else f"model_{position + 1}"
+        limiter = self._limiter()
+        return Dependency(
+            name,
+            clock=self.clock,
+            gate=self._gate(name, limiter),
+            limiter=limiter,
+            breaker=self._breaker(name),
+            throttle=ClientThrottle(
+                self.settings.resilience.throttle_ratio, clock=self.clock, random=self.random
+            ),
+            observer=self.observer,
+            fair_seconds=min(_FAIR_SECONDS, self.settings.llm.first_token_seconds),
+        )
+
+    def embedder(self, embedder: Embedder) -> GuardedEmbedder:
+        is_remote = self.settings.embedder.provider == "openai"
+        seconds = min(_QUERY_SECONDS, self.settings.embedder.timeout_seconds)
+        return GuardedEmbedder(
+            embedder, self._broken_only("embedder"), seconds=seconds if is_remote else None
+        )
+
+    def index(self, index: Searcher) -> GuardedIndex:
+        return GuardedIndex(index, self._broken_only("index"))
+
+    def reranker(self, reranker: Reranker) -> GuardedReranker:
+        seconds = _WITHIN_STAGE * self.settings.reranker.timeout_seconds
+        return GuardedReranker(
+            reranker,
+            self._broken_only("reranker", fair_seconds=_WITHIN_STAGE * seconds),
+            clock=self.clock,
+            seconds=seconds,
+        )
+
+    def _broken_only(self, name: str, *, fair_seconds: float = _FAIR_SECONDS) -> Dependency:
+        """Only a breaker: admission already bounds how many questions call it at once."""
+        return Dependency(
+            name,
+            clock=self.clock,
+            breaker=self._breaker(name),
+            observer=self.observer,
+            fair_seconds=fair_seconds,
+        )
+
+    def _breaker(self, name: str) -> Breaker:
+        chosen = self.settings.resilience
+        return Breaker(
+            name,
+            BreakerSettings(
+                failures=chosen.breaker_failures,
+                calls=chosen.breaker_calls,
+                window_seconds=chosen.breaker_window_seconds,
+                open_seconds=chosen.breaker_open_seconds,
+            ),
+            clock=self.clock,
+            random=self.random,
+            on_change=lambda state: self.observer.breaker(name, state),
+        )
+
+    def _limiter(self) -> AdaptiveLimiter:
+        """What `llm.max_connections` allows wins over the other two settings."""
+        chosen = self.settings.resilience
+        most = self.settings.llm.max_connections
+        least = min(chosen.min_concurrency, most)
+        return AdaptiveLimiter(
+            initial=min(max(chosen.initial_concurrency, least), most),
+            minimum=least,
+            maximum=most,
+            clock=self.clock,
+        )
+
+    def _gate(self, name: str, limiter: AdaptiveLimiter) -> Gate:
+        chosen = self.settings.admission
+        return Gate(
+            name,
+            limit=lambda: limiter.limit,
+            settings=GateSettings(
+                queue=chosen.queue,
+                target_seconds=chosen.target_seconds,
+                interval_seconds=chosen.interval_seconds,
+                tenant_share=chosen.tenant_share,
+            ),
+            clock=self.clock,
+        )
