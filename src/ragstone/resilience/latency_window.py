@@ -3,7 +3,7 @@
 import math
 from typing import Literal
 
-Verdict = Literal["calm", "crowded"]
+Verdict = Literal["below", "above"]
 
 FEWEST, MOST = 8, 64
 """Samples in a window. Fewer than `FEWEST` when the limit is so low that they would take long."""
@@ -11,7 +11,7 @@ SHORTEST_SECONDS = 0.1
 """A window lasts at least this long, so that one pause of a fast dependency is not the whole."""
 PRIOR_SAMPLES = 8
 """What the spread of earlier windows weighs beside a new one's."""
-_ROUNDING = 1e-6
+_LEAST_SECONDS = 1e-6
 
 
 class LatencyWindow:
@@ -28,17 +28,13 @@ class LatencyWindow:
         self.mean = 0.0
         self.peak = 0
 
-    def add(self, now: float, latency: float, in_flight: int) -> bool:
-        """False: the call began before this window, under another limit, and says nothing."""
-        if now - latency < self._opened - _ROUNDING:
-            return False
+    def add(self, latency: float, in_flight: int) -> None:
         self.count += 1
         self.peak = max(self.peak, in_flight)
-        value = math.log(max(latency, _ROUNDING))
+        value = math.log(max(latency, _LEAST_SECONDS))
         delta = value - self.mean
         self.mean += delta / self.count
         self._squares += delta * (value - self.mean)
-        return True
 
     def is_due(self, now: float, limit: float) -> bool:
         """Whether it holds enough to be judged. At half of a low limit's calls: long streams
@@ -46,21 +42,33 @@ class LatencyWindow:
         enough = self.count >= min(FEWEST, limit / 2)
         return enough and now - self._opened >= SHORTEST_SECONDS
 
-    def verdict(self, threshold: float) -> Verdict | None:
-        """Whether the mean lies above `threshold` (log seconds); None while noise hides it.
+    @property
+    def error(self) -> float:
+        """The standard error of the mean, which for logarithms is a relative one."""
+        return self.deviation / math.sqrt(max(1, self.count))
 
-        Calm is believed at one standard error, since a probe that was wrong is taken back;
-        crowded at two, since it costs throughput.
+    @property
+    def deviation(self) -> float:
+        """The standard deviation of the logarithms, earlier windows included."""
+        weight = PRIOR_SAMPLES + max(0, self.count - 1)
+        return math.sqrt((PRIOR_SAMPLES * self._variance + self._squares) / weight)
+
+    def verdict(
+        self, threshold: float, error: float, *, below: float, above: float
+    ) -> Verdict | None:
+        """Whether the mean lies below or above `threshold` (log seconds, known up to `error`).
+
+        `below` and `above` say how many standard errors it takes; None while noise hides it.
         """
         distance = self.mean - threshold
-        error = math.sqrt(self._pooled_variance() / self.count)
-        if distance > 2 * error:
-            return "crowded"
-        if distance < -error:
-            return "calm"
+        error = math.hypot(self.error, error)
+        if distance > above * error:
+            return "above"
+        if distance < -below * error:
+            return "below"
         if self.count < MOST:
             return None
-        return "crowded" if distance > 0 else "calm"
+        return "above" if distance > 0 else "below"
 
     @property
     def drop_share(self) -> float:
@@ -69,8 +77,4 @@ class LatencyWindow:
 
     def next(self, now: float) -> "LatencyWindow":
         """An empty window that remembers how noisy this dependency is."""
-        return LatencyWindow(now, self._pooled_variance())
-
-    def _pooled_variance(self) -> float:
-        weight = PRIOR_SAMPLES + max(0, self.count - 1)
-        return (PRIOR_SAMPLES * self._variance + self._squares) / weight
+        return LatencyWindow(now, self.deviation**2)

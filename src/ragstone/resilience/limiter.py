@@ -21,17 +21,26 @@ import math
 from dataclasses import dataclass
 
 from ragstone.ports import Clock
-from ragstone.resilience.latency_window import LatencyWindow
+from ragstone.resilience.latency_window import MOST, LatencyWindow
 
-TOLERANCE = 1.35
-"""A latency this many times the reference is crowded. Past its knee a server that queues or that
-shares its speed takes twice as long for twice the calls; this is the geometric half of that."""
+TOLERANCE = 1.25
+"""A latency more than this many times the reference is crowded."""
+FALL = 1.4
+"""Latency at half the limit, this many times shorter, blames our concurrency. Past the knee it
+falls to half, where places queue or speed is shared; above `TOLERANCE`, or a limit that was just
+found calm would be taken back."""
 CHECK_EVERY = 64
-"""Windows at rest between two checks: they cost about half a window's throughput each."""
+"""Turnovers (or windows, if they are longer) at rest between two checks. One costs about half a
+turnover's throughput: long streams end before the limit is down."""
+CHECK_ERROR = 0.1
+"""Relative standard error of the reference latency that a check waits for."""
 LONGEST_REST = 32
 """Windows of rest at most: a probe that fails makes one window's first results late."""
 DROP_SHARE = 0.1
 """More drops than this among a window's outcomes, and the limit does not grow."""
+_LONGEST_SETTLING = 4.0
+"""Reference latencies that may pass before results under a new limit count."""
+_ROUNDING = 1e-6
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +49,7 @@ class _Check:
 
     limit: float
     log_latency: float
+    error: float
 
 
 class AdaptiveLimiter:
@@ -52,16 +62,19 @@ class AdaptiveLimiter:
         self._minimum, self._maximum = float(minimum), float(maximum)
         self._clock = clock
         self._limit = float(initial)
-        self._window = LatencyWindow(clock.monotonic())
+        self._changed = self._settled = clock.monotonic()
+        self._window = LatencyWindow(self._changed)
         self._reference: float | None = None
+        self._reference_error = 0.0
         self._calm_limit = 0.0
         self._ceiling = math.inf
         self._step = initial / 2
         self._rest = 0
         self._patience = 2
-        self._until_check = CHECK_EVERY // 8
+        self._until_check = CHECK_EVERY / 8
         self._check: _Check | None = None
         self._dropping = False
+        self._boldest = 1 / 2
 
     @property
     def limit(self) -> int:
@@ -74,23 +87,17 @@ class AdaptiveLimiter:
         Not for refusals of our own nor for cancelled calls.
         """
         now = self._clock.monotonic()
-        window = self._window
-        if not window.add(now, latency, in_flight):
+        if self._reference is None and self._settled == self._changed:
+            self._settled = now + latency  # the very first is the quickest of several
+        if now < self._settled or now - latency < self._changed - _ROUNDING:
             return
-        if not window.is_due(now, self._limit):
-            return
-        if self._reference is None:
-            self._reference = window.mean
-        verdict = window.verdict(self._threshold())
-        if verdict is None:
+        self._window.add(latency, in_flight)
+        if not self._window.is_due(now, self._limit):
             return
         if self._check is not None:
-            self._checked(self._check, fell=verdict == "calm")
-        elif verdict == "calm":
-            self._calm()
+            self._judge_check(self._check)
         else:
-            self._crowded()
-        self._window = window.next(now)
+            self._judge()
 
     def dropped(self, in_flight: int) -> None:
         """A call timed out, or the other side refused it as too much; `in_flight` counts it."""
@@ -103,28 +110,55 @@ class AdaptiveLimiter:
         self._set(self._limit * (1 - 0.5 / max(in_flight, self._limit / 2, 1)))
         self._calm_limit = min(self._calm_limit, self._limit)
 
-    def _threshold(self) -> float:
-        if self._check is not None:
-            return self._check.log_latency - math.log(TOLERANCE)
+    def _judge(self) -> None:
+        window = self._window
+        if self._reference is None:
+            self._refer()
         assert self._reference is not None
-        return self._reference + math.log(TOLERANCE)
+        threshold = self._reference + math.log(TOLERANCE)
+        # A calm that was none is taken back by the next window; crowded costs throughput.
+        verdict = window.verdict(threshold, self._reference_error, below=1, above=2)
+        if verdict is None:
+            return
+        if verdict == "below":
+            self._calm()
+        else:
+            self._crowded()
+        self._open_window()
+
+    def _judge_check(self, check: _Check) -> None:
+        window = self._window
+        if window.error > CHECK_ERROR and window.count < MOST:
+            return
+        threshold = check.log_latency - math.log(FALL)
+        verdict = window.verdict(threshold, check.error, below=2, above=1)
+        if verdict is None:
+            return
+        self._checked(check, fell=verdict == "below")
+        self._open_window()
+
+    def _open_window(self) -> None:
+        self._window = self._window.next(self._clock.monotonic())
+
+    def _refer(self) -> None:
+        self._reference, self._reference_error = self._window.mean, self._window.error
 
     def _calm(self) -> None:
         window = self._window
         assert self._reference is not None
-        if window.mean < self._reference - math.log(TOLERANCE):
-            self._reference = window.mean  # the dependency became faster
+        if window.mean < self._reference - math.log(TOLERANCE) - 2 * window.error:
+            self._until_check = 0  # it became faster, or the reference was never right
         if window.drop_share > DROP_SHARE or window.peak < self._limit / 2:
             return  # overloaded, or the limit is not what holds the calls back
         self._dropping = False
         if self._limit > self._calm_limit and self._ceiling == math.inf:
             self._patience = 2
         self._calm_limit = self._limit
-        self._until_check -= 1
-        if self._rest > 0:
-            self._rest -= 1
-        elif self._until_check <= 0:
+        self._until_check -= min(1.0, window.count / self._limit)
+        if self._until_check <= 0:
             self._halve()
+        elif self._rest > 0:
+            self._rest -= 1
         else:
             self._probe()
 
@@ -133,10 +167,10 @@ class AdaptiveLimiter:
         if self._ceiling - self._limit <= max(1.0, 0.02 * self._limit):
             self._take_rest()
         elif self._ceiling < math.inf:
-            self._set(min((self._limit + self._ceiling) / 2, 2 * self._limit))
+            self._change(min((self._limit + self._ceiling) / 2, 2 * self._limit))
         else:
-            self._set(self._limit + self._step)
-            self._step = min(2 * self._step, self._limit / 2)
+            self._change(self._limit + self._step)
+            self._step = min(2 * self._step, self._limit * self._boldest)
 
     def _take_rest(self) -> None:
         self._rest = self._patience
@@ -147,32 +181,44 @@ class AdaptiveLimiter:
     def _crowded(self) -> None:
         if self._window.drop_share > DROP_SHARE:
             return  # the drops shrink it; what came through says nothing of a lower limit
+        self._boldest = 1 / 8
         if self._limit > self._calm_limit > 0:
             self._ceiling = self._limit
-            self._set(self._calm_limit)
+            self._change(self._calm_limit)
         else:
             self._halve()
 
     def _halve(self) -> None:
         used = min(self._limit, self._window.peak)
-        self._check = _Check(self._limit, self._window.mean)
-        self._set(used / 2)
+        self._check = _Check(self._limit, self._window.mean, self._window.error)
+        self._change(used / 2)
 
     def _checked(self, check: _Check, *, fell: bool) -> None:
-        self._reference = self._window.mean
+        self._check = None
         self._until_check = CHECK_EVERY
+        was_crowded = self._window.mean > (self._reference or 0.0) + math.log(TOLERANCE)
+        self._refer()
         if fell:
             self._ceiling = check.limit
             self._calm_limit = self._limit
-            self._check = None
-            if self._limit > self._minimum:
+            if was_crowded and self._limit > self._minimum:
                 self._halve()
             return
-        self._check = None
+        # Whatever it did fall by is within what we allow, or the restored limit were crowded.
+        self._reference = max(self._window.mean, check.log_latency - math.log(TOLERANCE))
         self._calm_limit = check.limit
-        self._set(check.limit)
+        self._change(check.limit)
         if self._ceiling == math.inf:
             self._take_rest()
 
     def _set(self, limit: float) -> None:
         self._limit = min(self._maximum, max(self._minimum, limit))
+
+    def _change(self, limit: float) -> None:
+        """Another limit: what began under the old one tells nothing of it, and what ends first
+        under the new one is what was quick."""
+        self._set(limit)
+        self._changed = self._settled = self._clock.monotonic()
+        if self._reference is not None:
+            spread = min(_LONGEST_SETTLING, math.exp(2 * self._window.deviation))
+            self._settled += spread * math.exp(self._reference)
