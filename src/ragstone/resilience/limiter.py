@@ -115,7 +115,8 @@ class AdaptiveLimiter:
         if self._reference is None:
             self._refer()
         assert self._reference is not None
-        threshold = self._reference + math.log(TOLERANCE)
+        probing = self._limit > self._calm_limit
+        threshold = self._reference + math.log(TOLERANCE if probing else FALL)
         # A calm that was none is taken back by the next window; crowded costs throughput.
         verdict = window.verdict(threshold, self._reference_error, below=1, above=2)
         if verdict is None:
@@ -201,6 +202,7 @@ class AdaptiveLimiter:
         if fell:
             self._ceiling = check.limit
             self._calm_limit = self._limit
+            self._rest = 0
             if was_crowded and self._limit > self._minimum:
                 self._halve()
             return
