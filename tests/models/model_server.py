@@ -92,6 +92,24 @@ def stream_of(
     return reply
 
 
+def repeating(*first: bytes, again: bytes, times: int, every: float, then: list[bytes]) -> Reply:
+    """Sends `first`, then `again` so many times with a pause in between, then the rest."""
+
+    async def reply(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+        await response.prepare(request)
+        for part in first:
+            await response.write(part)
+        for _ in range(times):
+            await response.write(again)
+            await asyncio.sleep(every)
+        for part in then:
+            await response.write(part)
+        return response
+
+    return reply
+
+
 def cut_off_after(*parts: bytes) -> Reply:
     """Sends the parts and breaks the connection in the middle of the body."""
 

@@ -26,7 +26,7 @@ from tests.models.model_server import (
     raw_server,
     stream_of,
 )
-from tests.models.wires import CLOCK, DELTAS, KEY, PROMPT, failure, said, soon
+from tests.models.wires import CLOCK, DELTAS, KEY, PROMPT, SAID, failure, said, soon, text_of
 
 
 async def test_a_server_that_refuses_connections_is_unreachable(wire, session) -> None:
@@ -217,7 +217,7 @@ async def test_garbage_is_a_protocol_error(wire, session, server, reply) -> None
     error = await failure(wire.model(session, server.url))
     assert isinstance(error, ModelProtocolError)
     server.reply = stream_of(*wire.answer(DELTAS))
-    assert len(await said(wire.model(session, server.url))) == len(DELTAS) + 1
+    assert text_of(await said(wire.model(session, server.url))) == SAID
 
 
 @pytest.mark.parametrize(
@@ -249,7 +249,7 @@ async def test_an_answer_whose_end_is_cut_after_its_reason_is_whole(wire, sessio
     for reply in (stream_of(*wire.answer(DELTAS)[:-1]), cut_off_after(*wire.answer(DELTAS)[:-1])):
         server.reply = reply
         events = await said(model)
-        assert [event.text for event in events[:-1]] == DELTAS
+        assert text_of(events) == SAID
         assert events[-1].reason == "stop"
 
 
@@ -271,7 +271,7 @@ async def test_an_error_inside_the_stream_ends_it(wire, session, server, problem
     event = wire.event({"type": "error", "error": problem})
     server.reply = stream_of(wire.delta("first"), event, wire.delta("never"))
     stream = wire.model(session, server.url).stream(PROMPT, deadline=soon())
-    assert await anext(stream) == TextDelta("first")
+    assert await anext(stream) == TextDelta("first")  # also when the error came with it
     with pytest.raises(kind) as caught:
         await anext(stream)
     assert KEY not in str(caught.value)

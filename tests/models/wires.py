@@ -1,7 +1,8 @@
 """The wire formats, and what tests of all of them share."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import aiohttp
 import pytest
@@ -13,7 +14,7 @@ from ragstone.domain.errors import (
 )
 from ragstone.models.llms.anthropic_messages import AnthropicMessages
 from ragstone.models.llms.openai_chat import OpenAIChat
-from ragstone.ports import Clock, LanguageModel, Prompt, PromptMessage
+from ragstone.ports import Clock, LanguageModel, Prompt, PromptMessage, TextDelta
 from tests.models.model_server import (
     anthropic_answer,
     anthropic_delta,
@@ -31,6 +32,7 @@ PROMPT = Prompt(
 )
 CLOCK = SystemClock()
 DELTAS = ["Thirty ", "days — ", "für alle [1]."]
+SAID = "".join(DELTAS)
 
 
 def soon(clock: Clock = CLOCK) -> float:
@@ -47,10 +49,22 @@ class Wire:
     event: Callable[..., bytes]
 
     def model(
-        self, session: aiohttp.ClientSession, url: str, *, clock: Clock = CLOCK
+        self,
+        session: aiohttp.ClientSession,
+        url: str,
+        *,
+        clock: Clock = CLOCK,
+        connect_seconds: float = 5.0,
+        **options: Any,
     ) -> LanguageModel:
         return self.adapter(
-            session, model="test-model", clock=clock, base_url=url, api_key=KEY, connect_seconds=5
+            session,
+            model="test-model",
+            clock=clock,
+            base_url=url,
+            api_key=KEY,
+            connect_seconds=connect_seconds,
+            **options,
         )
 
 
@@ -63,6 +77,11 @@ WIRES = {
 async def said(model: LanguageModel, *, deadline: float | None = None) -> list[object]:
     stream = model.stream(PROMPT, deadline=soon() if deadline is None else deadline)
     return [event async for event in stream]
+
+
+def text_of(events: Sequence[object]) -> str:
+    """Of all deltas; how they were cut is the network's doing."""
+    return "".join(event.text for event in events if isinstance(event, TextDelta))
 
 
 async def failure(model: LanguageModel, *, deadline: float | None = None) -> Exception:

@@ -3,6 +3,7 @@
 import math
 import random
 from dataclasses import fields, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import get_args
 
@@ -124,7 +125,7 @@ def test_calm_gives_back_one_rung_at_a_time() -> None:
         levels.append(ladder.level)
     assert levels[-1] == 0
     assert levels.index(2) in (4, 5)
-    assert all(0 <= before - after <= 1 for before, after in zip(levels, levels[1:], strict=False))
+    assert all(0 <= before - after <= 1 for before, after in pairwise(levels))
 
 
 def test_a_silent_server_recovers_too() -> None:

@@ -1,16 +1,15 @@
 """Anthropic's Messages API, streamed."""
 
-from collections.abc import AsyncGenerator
 from typing import Any, Final, Literal
 
 import aiohttp
 import msgspec
 
 from ragstone.domain.usage import Usage
-from ragstone.models.llms.exchange import Upstream
+from ragstone.models.llms.exchange import Pace, StreamedModel, StreamLimits, unpaced
 from ragstone.models.llms.sse import ServerSentEvent
 from ragstone.models.llms.upstream_errors import ProviderProblem, UpstreamErrors
-from ragstone.ports import Clock, Finished, Prompt, TextDelta
+from ragstone.ports import Clock, Finished, Prompt
 
 DEFAULT_BASE_URL: Final = "https://api.anthropic.com/v1"
 
@@ -71,11 +70,13 @@ _event = msgspec.json.Decoder(_Event)
 _message = msgspec.json.Decoder(_Message)
 
 
-class AnthropicMessages:
+class AnthropicMessages(StreamedModel):
     """Implements `ports.LanguageModel` over `POST {base_url}/messages`.
 
     Errors: see `upstream_errors`. The session is shared and stays open at `close`.
     """
+
+    path = "messages"
 
     def __init__(
         self,
@@ -86,6 +87,9 @@ class AnthropicMessages:
         base_url: str = DEFAULT_BASE_URL,
         api_key: str = "",
         connect_seconds: float = 3.0,
+        first_token_seconds: float = 20.0,
+        gap_seconds: float = 10.0,
+        pace: Pace = unpaced,
         cache_system: bool = False,
     ) -> None:
         """`cache_system` marks the system prompt for the provider's prompt cache.
@@ -93,37 +97,20 @@ class AnthropicMessages:
         Writing to that cache costs more than plain input tokens, and prompts below the
         model's minimum (1,024 tokens and more) are not kept, so it is off by default.
         """
-        self._model = model
         self._cache_system = cache_system
         headers = {"anthropic-version": API_VERSION}
         if api_key:
             headers["x-api-key"] = api_key
-        self._upstream = Upstream(
+        super().__init__(
             session,
-            base_url=base_url or DEFAULT_BASE_URL,
             model=model,
+            clock=clock,
+            base_url=base_url or DEFAULT_BASE_URL,
             api_key=api_key,
             headers=headers,
-            connect_seconds=connect_seconds,
-            clock=clock,
+            limits=StreamLimits(connect_seconds, first_token_seconds, gap_seconds),
+            pace=pace,
         )
-
-    @property
-    def name(self) -> str:
-        return self._model
-
-    def stream(
-        self, prompt: Prompt, *, deadline: float
-    ) -> AsyncGenerator[TextDelta | Finished, None]:
-        return self._upstream.stream(
-            "messages",
-            self._body(prompt),
-            _MessageReading(self._upstream.errors),
-            deadline=deadline,
-        )
-
-    async def close(self) -> None:
-        """Nothing of its own to close."""
 
     def _body(self, prompt: Prompt) -> bytes:
         body: dict[str, Any] = {
@@ -141,6 +128,9 @@ class AnthropicMessages:
         elif prompt.system:
             body["system"] = prompt.system
         return msgspec.json.encode(body)
+
+    def _reading(self) -> "_MessageReading":
+        return _MessageReading(self._errors)
 
 
 class _MessageReading:

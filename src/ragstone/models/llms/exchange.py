@@ -1,22 +1,25 @@
 """One streamed call to a model server: send, read, fail in typed ways, leave nothing open.
 
-The wire formats differ only in their `Reading`: how events become text. Timeouts, errors
-and the connection's fate are the same for all and live here. Nothing is sent twice:
-retrying is the pipeline's decision.
+The wire formats differ only in what they send and in their `Reading`: how events become text.
+Timeouts, errors and the connection's fate are the same for all and live here. Nothing is sent
+twice: retrying is the route's decision.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping
-from typing import Final, Protocol
+from abc import ABC, abstractmethod
+from collections.abc import AsyncGenerator, Callable, Mapping
+from dataclasses import dataclass
+from typing import ClassVar, Final, Protocol
 from urllib.parse import urlsplit
 
 import aiohttp
 import msgspec
 
-from ragstone.domain.errors import InvalidSettings, ModelError, ModelNotFound
+from ragstone.domain.errors import InvalidSettings, ModelError, ModelNotFound, RagstoneError
 from ragstone.models.llms.sse import EventStreamParser, ServerSentEvent
 from ragstone.models.llms.upstream_errors import UpstreamErrors
-from ragstone.ports import Clock, Finished, TextDelta
+from ragstone.models.llms.watchdog import Limit, Watchdog
+from ragstone.ports import Clock, Finished, Prompt, TextDelta
 
 MAX_WHOLE_BODY_BYTES: Final = 8 << 20
 """Of a completion that comes in one piece."""
@@ -27,6 +30,25 @@ _MODEL_LIST_SECONDS: Final = 2.0
 _DRAIN_SECONDS: Final = 0.2
 """After the last event the body's end usually is in the same packet; only then can the
 connection be used again. A server that leaves it open for longer loses the connection."""
+
+Pace = Callable[[], float]
+"""Seconds to wait before the next read, so that more comes at once; usually 0."""
+
+
+def unpaced() -> float:
+    """Reads as soon as there is something."""
+    return 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class StreamLimits:
+    """Seconds. The whole has the deadline of each call."""
+
+    connect: float
+    first_token: float
+    """From asking to the first content; waiting for a connection is part of it."""
+    gap: float
+    """Between two contents. Bytes without content do not count."""
 
 
 class Reading(Protocol):
@@ -59,19 +81,25 @@ class _ModelList(msgspec.Struct, frozen=True):
     data: list[_ModelEntry] = []
 
 
-class Upstream:
-    """A model server: its address, headers and errors, over the shared session."""
+class StreamedModel(ABC):
+    """Implements `ports.LanguageModel` for a wire format: its path, bodies and readings.
+
+    Errors: see `upstream_errors`. The session is shared and stays open at `close`.
+    """
+
+    path: ClassVar[str]
 
     def __init__(
         self,
         session: aiohttp.ClientSession,
         *,
-        base_url: str,
         model: str,
+        clock: Clock,
+        base_url: str,
         api_key: str,
         headers: Mapping[str, str],
-        connect_seconds: float,
-        clock: Clock,
+        limits: StreamLimits,
+        pace: Pace,
     ) -> None:
         """Raises `InvalidSettings` when `base_url` is no http or https address."""
         server = _server_name(base_url)
@@ -82,60 +110,85 @@ class Upstream:
                 field="llm.base_url",
             )
         self._session = session
+        self._model = model
         self._base_url = base_url.rstrip("/")
         self._headers = {"Content-Type": "application/json", **headers}
-        self._timeout = aiohttp.ClientTimeout(total=None, sock_connect=connect_seconds)
+        self._limits = limits
+        self._timeout = aiohttp.ClientTimeout(total=None, sock_connect=limits.connect)
+        self._pace = pace
         self._clock = clock
         self._listed_models: list[str] | None = None
-        self.errors = UpstreamErrors(server=server, model=model, api_key=api_key, clock=clock)
+        self._errors = UpstreamErrors(server=server, model=model, api_key=api_key, clock=clock)
+
+    @property
+    def name(self) -> str:
+        return self._model
+
+    async def close(self) -> None:  # noqa: B027
+        """Nothing of its own to close."""
+
+    @abstractmethod
+    def _body(self, prompt: Prompt) -> bytes:
+        """What is posted to `path`."""
+
+    @abstractmethod
+    def _reading(self) -> Reading:
+        """Of one answer."""
 
     async def stream(
-        self, path: str, body: bytes, reading: Reading, *, deadline: float
+        self, prompt: Prompt, *, deadline: float
     ) -> AsyncGenerator[TextDelta | Finished, None]:
-        """Post `body` and give what `reading` makes of the answer.
+        """As the port says; all text that arrives together is one delta.
 
         Closing this iterator before its end closes the connection; after its end the
-        connection is in the pool again.
+        connection is in the pool again. Raises `ModelTimedOut` at a limit.
         """
-        response = await self._open(path, body, deadline)
-        watchdog = _Watchdog(response, deadline - self._clock.monotonic())
+        now = asyncio.get_running_loop().time()
+        ends = now + deadline - self._clock.monotonic()
+        response = await self._open(self._body(prompt), deadline)
+        watchdog = Watchdog(
+            response.close,
+            began=now, first_token=self._limits.first_token, gap=self._limits.gap, ends=ends,
+        )  # fmt: skip
+        reading = self._reading()
         try:
             if response.content_type == "application/json":
-                whole = await self._read_whole(response, deadline, watchdog)
-                if text := reading.whole(whole):
+                if text := reading.whole(await self._read_whole(response, deadline, watchdog)):
                     yield TextDelta(text)
             else:
                 parser = EventStreamParser()
-                while not reading.has_ended():
-                    chunk = await self._read(
-                        response, deadline, watchdog, complete=reading.is_complete()
-                    )
-                    if not chunk:
+                while chunk := await self._read(response, deadline, watchdog, reading):
+                    text, problem = _joined(parser, chunk, reading)
+                    if text:
+                        watchdog.hold()
+                        yield TextDelta(text)
+                        if (pause := self._pace()) and not reading.is_complete():
+                            await _rest(response, pause)
+                        watchdog.resume()
+                    if problem is not None:
+                        raise problem
+                    if reading.has_ended():
+                        await _drain(response)
                         break
-                    for event in parser.feed(chunk):
-                        if text := reading.event(event):
-                            yield TextDelta(text)
-                        if reading.has_ended():
-                            break
-                await _drain(response)
         finally:
             watchdog.cancel()
             # Without effect once the body was read to its end.
             if not response.closed:
                 response.close()
         if not reading.is_complete():
-            raise self.errors.protocol("ended its answer without saying that it is complete")
+            raise self._errors.protocol("ended its answer without saying that it is complete")
         yield reading.finished()
 
-    async def _open(self, path: str, body: bytes, deadline: float) -> aiohttp.ClientResponse:
+    async def _open(self, body: bytes, deadline: float) -> aiohttp.ClientResponse:
         """The response, once its head is there and it is a success."""
         remaining = deadline - self._clock.monotonic()
         if remaining <= 0:
-            raise self.errors.deadline()
+            raise self._errors.deadline()
+        first = self._limits.first_token
         try:
-            async with asyncio.timeout(remaining):
+            async with asyncio.timeout(min(remaining, first)):
                 response = await self._session.post(
-                    f"{self._base_url}/{path}",
+                    f"{self._base_url}/{self.path}",
                     data=body,
                     headers=self._headers,
                     timeout=self._timeout,
@@ -144,11 +197,18 @@ class Upstream:
         except (aiohttp.ClientError, OSError) as error:
             # A TimeoutError is an OSError; that of a connection is a ClientError as well.
             if isinstance(error, TimeoutError) and not isinstance(error, aiohttp.ClientError):
-                raise self.errors.deadline() from error
-            raise self.errors.unreachable(error) from error
+                limit: Limit = "deadline" if remaining <= first else "first_token"
+                raise self._too_late(limit) from error
+            raise self._errors.unreachable(error) from error
         if 200 <= response.status < 300:
             return response
         raise await self._refused(response, deadline)
+
+    def _too_late(self, limit: Limit) -> RagstoneError:
+        if limit == "deadline":
+            return self._errors.deadline()
+        seconds = self._limits.gap if limit == "gap" else self._limits.first_token
+        return self._errors.silent(limit, seconds)
 
     async def _refused(self, response: aiohttp.ClientResponse, deadline: float) -> ModelError:
         body = b""
@@ -160,9 +220,9 @@ class Upstream:
             pass  # The status says enough; the body would only have added words.
         finally:
             response.close()
-        error = self.errors.from_status(response.status, response.headers, body)
+        error = self._errors.from_status(response.status, response.headers, body)
         if isinstance(error, ModelNotFound):
-            return self.errors.model_not_found(await self._models(deadline))
+            return self._errors.model_not_found(await self._models(deadline))
         return error
 
     async def _models(self, deadline: float) -> list[str]:
@@ -193,54 +253,69 @@ class Upstream:
         self,
         response: aiohttp.ClientResponse,
         deadline: float,
-        watchdog: "_Watchdog",
-        *,
-        complete: bool,
+        watchdog: Watchdog,
+        reading: Reading | None,
     ) -> bytes:
         """The next bytes; empty at the end, also at a broken end of a complete answer."""
         try:
             chunk: bytes = await response.content.readany()
         except (aiohttp.ClientError, aiohttp.http.HttpProcessingError, OSError) as error:
-            if complete:
+            if _is_complete(reading):
                 return b""
-            if watchdog.has_bitten:
-                raise self.errors.deadline() from error
-            raise self.errors.protocol("broke off in the middle of its answer") from error
-        if chunk and not complete and self._clock.monotonic() >= deadline:
-            raise self.errors.deadline()
+            if watchdog.limit is not None:
+                raise self._too_late(watchdog.limit) from error
+            raise self._errors.protocol("broke off in the middle of its answer") from error
+        if chunk and self._clock.monotonic() >= deadline and not _is_complete(reading):
+            raise self._errors.deadline()
         return chunk
 
     async def _read_whole(
-        self, response: aiohttp.ClientResponse, deadline: float, watchdog: "_Watchdog"
+        self, response: aiohttp.ClientResponse, deadline: float, watchdog: Watchdog
     ) -> bytes:
         pieces: list[bytes] = []
         size = 0
-        while chunk := await self._read(response, deadline, watchdog, complete=False):
+        while chunk := await self._read(response, deadline, watchdog, None):
             pieces.append(chunk)
             size += len(chunk)
             if size > MAX_WHOLE_BODY_BYTES:
-                raise self.errors.protocol(f"answered with more than {MAX_WHOLE_BODY_BYTES} bytes")
+                raise self._errors.protocol(f"answered with more than {MAX_WHOLE_BODY_BYTES} bytes")
         return b"".join(pieces)
 
 
-class _Watchdog:
-    """Closes a response on time, which wakes whoever reads it.
+def _is_complete(reading: Reading | None) -> bool:
+    return reading is not None and reading.is_complete()
 
-    One timer a stream and none a read. `asyncio.timeout` cannot do it: around a `yield` it
-    would cancel the consumer.
+
+def _joined(
+    parser: EventStreamParser, chunk: bytes, reading: Reading
+) -> tuple[str, ModelError | None]:
+    """All text of one read, and the error that came after it."""
+    text = ""
+    try:
+        for event in parser.feed(chunk):
+            text += reading.event(event)
+            if reading.has_ended():
+                break
+    except ModelError as error:
+        return text, error
+    return text, None
+
+
+async def _rest(response: aiohttp.ClientResponse, seconds: float) -> None:
+    """Leave what comes in the kernel's buffer, where it costs nothing, for so long.
+
+    The transport is paused, not aiohttp's flow control: nothing is buffered above it now, and
+    the next read must not have to resume it.
     """
-
-    def __init__(self, response: aiohttp.ClientResponse, seconds: float) -> None:
-        self._response = response
-        self._timer = asyncio.get_running_loop().call_later(max(0.0, seconds), self._bite)
-        self.has_bitten = False
-
-    def cancel(self) -> None:
-        self._timer.cancel()
-
-    def _bite(self) -> None:
-        self.has_bitten = True
-        self._response.close()
+    transport = response.connection.transport if response.connection is not None else None
+    if transport is None:
+        return
+    transport.pause_reading()
+    try:
+        await asyncio.sleep(seconds)
+    finally:
+        if not transport.is_closing():
+            transport.resume_reading()
 
 
 async def _read_up_to(response: aiohttp.ClientResponse, limit: int) -> bytes:

@@ -6,7 +6,6 @@ missing after a finish reason, and a server that ignores `stream` and answers in
 """
 
 import re
-from collections.abc import AsyncGenerator
 from typing import Any, Final, Literal
 from urllib.parse import urlsplit
 
@@ -14,10 +13,10 @@ import aiohttp
 import msgspec
 
 from ragstone.domain.usage import Usage
-from ragstone.models.llms.exchange import Upstream
+from ragstone.models.llms.exchange import Pace, StreamedModel, StreamLimits, unpaced
 from ragstone.models.llms.sse import ServerSentEvent
 from ragstone.models.llms.upstream_errors import ProviderProblem, UpstreamErrors
-from ragstone.ports import Clock, Finished, Prompt, TextDelta
+from ragstone.ports import Clock, Finished, Prompt
 
 DEFAULT_BASE_URL: Final = "https://api.openai.com/v1"
 
@@ -90,11 +89,13 @@ def _is_openai(base_url: str) -> bool:
     return host == _OPENAI_HOSTS[0] or host.endswith(_OPENAI_HOSTS[1])
 
 
-class OpenAIChat:
+class OpenAIChat(StreamedModel):
     """Implements `ports.LanguageModel` over `POST {base_url}/chat/completions`.
 
     Errors: see `upstream_errors`. The session is shared and stays open at `close`.
     """
+
+    path = "chat/completions"
 
     def __init__(
         self,
@@ -105,42 +106,28 @@ class OpenAIChat:
         base_url: str = DEFAULT_BASE_URL,
         api_key: str = "",
         connect_seconds: float = 3.0,
+        first_token_seconds: float = 20.0,
+        gap_seconds: float = 10.0,
+        pace: Pace = unpaced,
         max_tokens_name: MaxTokensField | None = None,
         send_temperature: bool | None = None,
     ) -> None:
         """`max_tokens_name`, `send_temperature`: None decides by server and model."""
         base_url = base_url or DEFAULT_BASE_URL
-        self._model = model
-        self._upstream = Upstream(
+        super().__init__(
             session,
-            base_url=base_url,
             model=model,
+            clock=clock,
+            base_url=base_url,
             api_key=api_key,
             headers={"Authorization": f"Bearer {api_key}"} if api_key else {},
-            connect_seconds=connect_seconds,
-            clock=clock,
+            limits=StreamLimits(connect_seconds, first_token_seconds, gap_seconds),
+            pace=pace,
         )
         self._max_tokens_name = max_tokens_name or max_tokens_field(base_url)
         self._send_temperature = (
             takes_temperature(base_url, model) if send_temperature is None else send_temperature
         )
-
-    @property
-    def name(self) -> str:
-        return self._model
-
-    def stream(
-        self, prompt: Prompt, *, deadline: float
-    ) -> AsyncGenerator[TextDelta | Finished, None]:
-        return self._upstream.stream(
-            "chat/completions",
-            self._body(prompt),
-            _ChatReading(self._upstream.errors),
-            deadline=deadline,
-        )
-
-    async def close(self) -> None:
-        """Nothing of its own to close."""
 
     def _body(self, prompt: Prompt) -> bytes:
         messages = [{"role": turn.role, "content": turn.content} for turn in prompt.messages]
@@ -156,6 +143,9 @@ class OpenAIChat:
         if self._send_temperature:
             body["temperature"] = prompt.temperature
         return msgspec.json.encode(body)
+
+    def _reading(self) -> "_ChatReading":
+        return _ChatReading(self._errors)
 
 
 class _ChatReading:

@@ -8,7 +8,7 @@ struck out should a provider echo it.
 import email.utils
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import aiohttp
 import msgspec
@@ -23,6 +23,7 @@ from ragstone.domain.errors import (
     ModelQuotaExhausted,
     ModelRateLimited,
     ModelRejectedRequest,
+    ModelTimedOut,
     ModelUnreachable,
     did_you_mean,
 )
@@ -179,6 +180,15 @@ class UpstreamErrors:
             f"The model server {self._server} did not finish in time.",
             remedy="Try again, or raise RAGSTONE_LLM__TIMEOUT_SECONDS.",
             field="llm.timeout_seconds",
+        )
+
+    def silent(self, limit: Literal["first_token", "gap"], seconds: float) -> ModelTimedOut:
+        """The error for a call that was accepted and says nothing, or nothing more."""
+        what = "first content" if limit == "first_token" else "further content"
+        return ModelTimedOut(
+            f"The model server {self._server} sent no {what} for {seconds:g} seconds.",
+            remedy=f"Try again, or raise RAGSTONE_LLM__{limit.upper()}_SECONDS.",
+            field=f"llm.{limit}_seconds",
         )
 
     def _words(self, problem: ProviderProblem) -> str:
