@@ -93,9 +93,11 @@ class Breaker:
         """It answered: told at the first result, a stream's end may be far away."""
         if generation != self._generation:
             return
+        now = self._clock.monotonic()
         if self.state == "closed":
-            self._window.add(self._clock.monotonic(), total=1, kind=0)
+            self._window.add(now, total=1, kind=0)
             return
+        self._next_probe_at = now  # the next need not wait for another that hangs
         self._probes -= 1
         self._probe_successes += 1
         if self._probe_successes >= _PROBES_TO_CLOSE:

@@ -9,10 +9,11 @@ over a window, where withheld calls are requests too. It complements the breaker
 for load (429, 5xx) are cheap for us and costly for the endpoint, and all or nothing would be
 the wrong answer to an endpoint that can do half.
 
-Two things differ from the book. A call counts when its outcome is known, not when it begins:
-a model takes seconds to its first token, and a burst that it is about to answer must not look
-like refusals. And one call in ten always passes: with the formula alone the rate after a
-long refusal grows from one call a window, which at a high rate takes minutes.
+Three things differ from the book. Fewer than ten calls in the window prove nothing. A call counts
+when its outcome is known, not when it begins: a model takes seconds to its first token, and a
+burst that it is about to answer must not look like refusals. And one call in ten always passes:
+with the formula alone the rate after a long refusal grows from one call a window, which at a
+high rate takes minutes.
 """
 
 from random import Random
@@ -24,6 +25,7 @@ from ragstone.resilience.window import CountWindow
 WINDOW_SECONDS: Final = 10.0
 """The book has two minutes; normal again within seconds of the endpoint's healing is the aim."""
 
+_FEWEST: Final = 10
 _MOST_WITHHELD: Final = 0.9
 
 
@@ -39,10 +41,12 @@ class ClientThrottle:
     def withholds(self) -> bool:
         """True when this call should not be sent; it then counts as a request."""
         window = self._window
-        if window.total <= self._ratio * window.kind:
+        if window.total < _FEWEST or window.total <= self._ratio * window.kind:
             return False  # the common case: nothing to draw
         now = self._clock.monotonic()
         window.advance(now)
+        if window.total < _FEWEST:
+            return False
         probability = (window.total - self._ratio * window.kind) / (window.total + 1)
         if self._random.random() >= min(probability, _MOST_WITHHELD):
             return False
