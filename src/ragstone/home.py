@@ -15,6 +15,7 @@ import errno
 import fcntl
 import os
 import shutil
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -32,6 +33,9 @@ _LOCK_ATTEMPTS: Final = 10
 _LOCK_PAUSE_SECONDS: Final = 0.02
 """A command that looks whether the lock is held has it for microseconds itself."""
 
+_LONGEST_FOLDER: Final = 80
+"""Bytes; with a name in it, and that name's draft. Linux takes 107, other systems 103."""
+
 _held_locks: set[int] = set()
 
 
@@ -39,6 +43,9 @@ class ServerInfo(msgspec.Struct, frozen=True, kw_only=True):
     """How a command reaches the server that runs on a folder."""
 
     pid: int
+    """The process to signal."""
+    engine: int | None = None
+    """The process that has the folder, where that is another one."""
     url: str | None = None
     """`http://127.0.0.1:8080`; None where only the socket is served."""
     socket: str | None = None
@@ -148,7 +155,7 @@ def read_server(path: Path) -> ServerInfo | None:
             f"The data folder {path} cannot be read: {error.strerror}.",
             remedy="Run the command as the user who runs the server.",
         ) from error
-    return info if _holder(path) == info.pid else None
+    return info if _holder(path) == (info.engine or info.pid) else None
 
 
 def _holder(path: Path) -> int | None:
@@ -259,6 +266,29 @@ def _write_atomically(file: Path, content: bytes) -> None:
         os.fsync(folder)
     finally:
         os.close(folder)
+
+
+@contextlib.contextmanager
+def short_folder() -> Iterator[Path]:
+    """A folder of this user's alone, emptied and removed at the end, for sockets.
+
+    Not in the data folder, nor in any deep one: a socket's path may be about 100 bytes.
+    Raises `StartupError`.
+    """
+    try:
+        folder = tempfile.TemporaryDirectory(prefix="ragstone-", ignore_cleanup_errors=True)
+        if len(os.fsencode(folder.name)) > _LONGEST_FOLDER:
+            folder.cleanup()
+            folder = tempfile.TemporaryDirectory(
+                prefix="ragstone-", dir="/tmp", ignore_cleanup_errors=True
+            )
+    except OSError as error:
+        raise StartupError(
+            f"No folder for temporary files can be used: {error.strerror or error}.",
+            remedy="Set TMPDIR to a folder with a short path that this user may write.",
+        ) from error
+    with folder as name:
+        yield Path(name)
 
 
 @contextlib.contextmanager

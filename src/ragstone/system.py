@@ -72,6 +72,14 @@ class System:
         return self._stores.records
 
     @property
+    def index(self) -> Index:
+        return self._stores.index
+
+    @property
+    def embedder(self) -> Embedder:
+        return self._stores.embedder
+
+    @property
     def ingestion(self) -> Ingestion:
         return self._stores.ingestion
 

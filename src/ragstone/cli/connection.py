@@ -6,9 +6,8 @@ come meanwhile use that server, too; it stays until they have finished.
 """
 
 import os
-import tempfile
-from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Final
 
@@ -17,24 +16,20 @@ import typer
 
 from ragstone.assembly import open_system
 from ragstone.cli.client import Client, ServerError
-from ragstone.cli.patience import Patience, patiently
 from ragstone.domain.errors import (
     HomeLocked,
     HomeMissing,
     InvalidSettings,
     RagstoneError,
-    StartupError,
 )
-from ragstone.home import ServerInfo, read_server
+from ragstone.home import ServerInfo, read_server, short_folder
 from ragstone.observe.logging import configure_logging
+from ragstone.processes.patience import Patience, patiently
 from ragstone.server.app import build_app
 from ragstone.server.run import serve_on_socket
 from ragstone.settings import home_folder, load_settings
 
 _GONE: Final = "server_gone"
-
-_LONGEST_SOCKET_PATH: Final = 100
-"""Linux takes 107 bytes, other systems 103."""
 
 _IDLE_SECONDS: Final = 3600.0
 """A connection that stays open tells a command's own server that it is still needed."""
@@ -77,7 +72,8 @@ async def _own_server(home: Path | None, create: bool) -> AsyncIterator[ServerIn
         _require_present(settings.home)
     configure_logging("error", "auto")  # a command's own output says what matters
     async with open_system(settings) as system:
-        with _socket_path() as path:
+        with short_folder() as folder:
+            path = str(folder / "socket")
             async with serve_on_socket(system, build_app(system), path, _say_waiting) as info:
                 yield info
 
@@ -98,23 +94,6 @@ def _require_present(home: Path) -> None:
 
 def _say_waiting() -> None:
     typer.echo("Waiting for another command that works through this one ...", err=True)
-
-
-@contextmanager
-def _socket_path() -> Iterator[str]:
-    """Not in the data folder, nor in a deep folder: a socket's path may be about 100 bytes."""
-    try:
-        folder = tempfile.TemporaryDirectory(prefix="ragstone-")
-        if len(os.fsencode(folder.name)) + len("/socket") > _LONGEST_SOCKET_PATH:
-            folder.cleanup()
-            folder = tempfile.TemporaryDirectory(prefix="ragstone-", dir="/tmp")
-    except OSError as error:
-        raise StartupError(
-            f"No folder for temporary files can be used: {error.strerror or error}.",
-            remedy="Set TMPDIR to a folder with a short path that this user may write.",
-        ) from error
-    with folder as name:
-        yield os.path.join(name, "socket")
 
 
 @asynccontextmanager

@@ -6,10 +6,10 @@ from contextlib import AsyncExitStack
 from typing import Any
 
 from ragstone.assembly import open_system
-from ragstone.cli.patience import Patience, held_by_command, patiently
 from ragstone.console import routes
 from ragstone.domain.errors import RagstoneError
 from ragstone.observe.logging import configure_logging
+from ragstone.processes.patience import Patience, held_by_command, patiently
 from ragstone.server.app import build_app
 from ragstone.server.run import serve
 from ragstone.settings import Settings

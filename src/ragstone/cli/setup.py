@@ -120,7 +120,7 @@ def _prepare_home(path: Path, collection: str) -> None:
     import asyncio
     from contextlib import AsyncExitStack
 
-    from ragstone.cli.patience import home_for_itself
+    from ragstone.processes.patience import home_for_itself
 
     async def prepare() -> None:
         async with AsyncExitStack() as stack:

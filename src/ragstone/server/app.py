@@ -1,28 +1,50 @@
 """The ASGI application: routes from the table, the documents about them, and the web page."""
 
 from collections.abc import Sequence
+from typing import Final
 
 import msgspec
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Route
+from starlette.routing import BaseRoute, Mount, Route
+from starlette.types import ASGIApp
 
 from ragstone.domain.errors import InvalidRequest, NotFound, RagstoneError, did_you_mean
+from ragstone.hop.messages import PREFIX
 from ragstone.observe.trace import new_trace_id
 from ragstone.server.call import endpoint
 from ragstone.server.docs_page import docs_page
 from ragstone.server.errors import error_response
 from ragstone.server.openapi import openapi_document
 from ragstone.server.operations import OPERATIONS
+from ragstone.server.refusals import RefusalLog, RefuseEarly
 from ragstone.system import System
 
+ANSWERED_BY_GATEWAYS: Final = frozenset(
+    {
+        *("/v1/answers", "/v1/search", "/v1/chat/completions"),
+        *("/v1/models", "/v1/models/{model:path}"),
+        *("/health/live", "/health/ready", "/metrics"),
+    }
+)
+"""The question path, and what a gateway says of itself."""
 
-def build_app(system: System, page_routes: Sequence[BaseRoute] = ()) -> Starlette:
-    """The application over a running system. `page_routes` are the web page's."""
+
+def build_app(
+    system: System, page_routes: Sequence[BaseRoute] = (), forward: ASGIApp | None = None
+) -> Starlette:
+    """The application over a running system. `page_routes` are the web page's.
+
+    In a gateway `forward` answers what is not of the question path.
+    """
     openapi = msgspec.json.encode(openapi_document())
     docs = docs_page()
+    refusals = RefusalLog()
+    here = [o for o in OPERATIONS if forward is None or o.path in ANSWERED_BY_GATEWAYS]
+    admitted = {(o.method, o.path): o.scope for o in here if o.admitted and o.scope}
 
     async def get_openapi(request: Request) -> Response:
         headers = {"X-Content-Type-Options": "nosniff"}
@@ -35,12 +57,24 @@ def build_app(system: System, page_routes: Sequence[BaseRoute] = ()) -> Starlett
     routes: list[BaseRoute] = [
         Route(
             operation.path,
-            endpoint(system, operation.path, operation.scope, operation.handler),
+            endpoint(
+                system,
+                operation.path,
+                operation.handler,
+                scope=operation.scope,
+                admitted=operation.admitted,
+                refusals=refusals,
+            )
+            if forward is None or operation in here
+            else forward,
             methods=[operation.method],
         )
         for operation in OPERATIONS
     ]
+    if forward is not None:
+        routes.append(Mount(PREFIX, forward))  # gateways on other hosts, to the engine behind us
     return Starlette(
+        middleware=[Middleware(RefuseEarly, system=system, admitted=admitted, log=refusals)],
         routes=[
             *routes,
             Route("/openapi.json", get_openapi),

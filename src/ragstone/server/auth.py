@@ -1,8 +1,6 @@
 """Identity from the credential, and from nothing else in the request."""
 
 import hmac
-import ipaddress
-from functools import lru_cache
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -11,6 +9,7 @@ from starlette.requests import Request
 from ragstone.domain.errors import Forbidden, Unauthenticated
 from ragstone.domain.principal import Principal, Scope
 from ragstone.governance.keys import SCOPES, hash_key, principal_of
+from ragstone.server.listening import is_loopback
 from ragstone.system import System
 
 DEFAULT_TENANT: Final = "default"
@@ -52,16 +51,6 @@ def require(principal: Principal, scope: Scope) -> None:
             f"This API key has no scope {scope!r}.",
             remedy=f"Use a key that was created with `--scope {scope}`.",
         )
-
-
-@lru_cache(maxsize=256)
-def is_loopback(host: str) -> bool:
-    if host.casefold() == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 async def authorize_local(request: Request, system: System) -> None:

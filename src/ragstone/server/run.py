@@ -1,27 +1,35 @@
-"""Running the application under uvicorn, found by commands through the data folder."""
+"""Running an application under uvicorn, until a signal says stop."""
 
 import asyncio
 import contextlib
-import errno
 import os
 import signal
 import socket
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Final
 
 import uvicorn
-from starlette.applications import Starlette
+from starlette.types import ASGIApp
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from ragstone.domain.errors import InsecureBind, PortInUse, StartupError
+from ragstone.domain.errors import InsecureBind, StartupError
 from ragstone.home import ServerInfo
-from ragstone.server.auth import is_loopback
 from ragstone.server.event_stream import ABORT
+from ragstone.server.listening import (
+    BACKLOG,
+    is_any,
+    is_loopback,
+    listen,
+    listen_on_path,
+    local_url_of,
+    unknown_host,
+    url_of,
+)
 from ragstone.system import System
 
-_BACKLOG: Final = 2048
-
+_KEPT_SECONDS: Final = 3600
+"""An idle connection of a command or gateway says that it still needs this server."""
 
 _CANCELLED_SECONDS: Final = 2.0
 """What cut-off requests have for settling what they used, before the system closes."""
@@ -63,14 +71,18 @@ class _Server(uvicorn.Server):
             for number in (signal.SIGTERM, signal.SIGINT):
                 loop.remove_signal_handler(number)
 
-    def _stop_on(self, number: signal.Signals) -> None:
-        self.interrupted = self.interrupted or number == signal.SIGINT
+    def stop(self) -> None:
+        """In order; told so again, at once."""
         self.force_exit = self.should_exit
         self.should_exit = True
 
+    def _stop_on(self, number: signal.Signals) -> None:
+        self.interrupted = self.interrupted or number == signal.SIGINT
+        self.stop()
+
 
 async def serve(
-    system: System, app: Starlette, host: str, port: int, announce: Callable[[str], None]
+    system: System, app: ASGIApp, host: str, port: int, announce: Callable[[str], None]
 ) -> None:
     """Serve until a signal says stop, then finish open requests within the set bound.
 
@@ -94,31 +106,89 @@ async def _run(
     host: str,
     announce: Callable[[str], None],
 ) -> None:
-    url = f"http://{_bracketed(host)}:{listener.getsockname()[1]}"
+    port = listener.getsockname()[1]
     running = asyncio.create_task(server.serve(sockets=[listener]))
     try:
         await _until_started(server, running)
-        local = f"http://127.0.0.1:{listener.getsockname()[1]}" if _is_any(host) else url
-        system.home.publish_server(ServerInfo(pid=os.getpid(), url=local, token=system.local_token))
-        announce(url)
+        system.home.publish_server(
+            ServerInfo(pid=os.getpid(), url=local_url_of(host, port), token=system.local_token)
+        )
+        announce(url_of(host, port))
         # Shielded: a cancellation of ours is to end it in order, not in the middle.
         await asyncio.shield(running)
     finally:
         await _stop(server, running, listener)
 
 
+async def serve_gateway(
+    system: System,
+    app: ASGIApp,
+    listener: socket.socket,
+    *,
+    started: Callable[[], None],
+    orphaned: Awaitable[object],
+) -> None:
+    """Serve until a signal says stop, or until `orphaned` is done, then finish what is open."""
+    server = _server(system, app)
+
+    async def follow() -> None:
+        await orphaned
+        server.stop()
+
+    await _serve_child(server, listener, started, follow)
+
+
+async def serve_engine(
+    system: System,
+    app: ASGIApp,
+    listener: socket.socket,
+    *,
+    started: Callable[[], None],
+    orphaned: Awaitable[object],
+) -> None:
+    """Serve gateways until a signal says stop; after `orphaned`, until they have gone.
+
+    A gateway has a connection open for as long as it may need its engine.
+    """
+    server = _server(system, app, idle_seconds=_KEPT_SECONDS)
+
+    async def follow() -> None:
+        await orphaned
+        await _until_unused(server, lambda: None)
+        server.stop()
+
+    await _serve_child(server, listener, started, follow)
+
+
+async def _serve_child(
+    server: _Server,
+    listener: socket.socket,
+    started: Callable[[], None],
+    follow: Callable[[], Awaitable[None]],
+) -> None:
+    with server.stopping_on_signals():
+        running = asyncio.create_task(server.serve(sockets=[listener]))
+        following = asyncio.ensure_future(follow())
+        try:
+            await _until_started(server, running)
+            started()
+            await asyncio.shield(running)
+        finally:
+            following.cancel()
+            await asyncio.gather(following, return_exceptions=True)
+            await _stop(server, running, listener)
+
+
 @contextlib.asynccontextmanager
 async def serve_on_socket(
-    system: System, app: Starlette, path: str, on_wait: Callable[[], None]
+    system: System, app: ASGIApp, path: str, on_wait: Callable[[], None]
 ) -> AsyncIterator[ServerInfo]:
     """Serve on a Unix socket for as long as the context lasts, and as others are connected.
 
     `on_wait` is called when others still are after a second.
     """
-    listener = socket.socket(socket.AF_UNIX)
-    listener.bind(path)
-    os.chmod(path, 0o600)
-    server = _server(system, app, idle_seconds=3600)  # see `_until_unused`
+    listener = listen_on_path(path)
+    server = _server(system, app, idle_seconds=_KEPT_SECONDS)
     running = asyncio.create_task(server.serve(sockets=[listener]))
     try:
         await _until_started(server, running)
@@ -141,7 +211,7 @@ async def check_bind(system: System, host: str) -> None:
     """
     if is_loopback(host):
         return
-    if not _is_any(host):
+    if not is_any(host):
         await _require_known(host)
     if not await system.keys_configured():
         raise InsecureBind(
@@ -155,43 +225,10 @@ async def _require_known(host: str) -> None:
     try:
         await asyncio.get_running_loop().getaddrinfo(host, None, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError):  # a label too long for DNS is a UnicodeError
-        raise StartupError(
-            f"There is no host {host[:100]!r} to listen on.",
-            remedy="Give --host an address of this machine, such as 127.0.0.1.",
-            field="server.host",
-        ) from None
+        raise unknown_host(host) from None
 
 
-def listen(host: str, port: int) -> socket.socket:
-    """A listening TCP socket. Raises `PortInUse`, or `StartupError` for a bad address."""
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-        listener = socket.socket(family, kind, protocol)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            listener.bind(address)
-            listener.listen(_BACKLOG)
-        except BaseException:
-            listener.close()
-            raise
-    except OSError as error:
-        if error.errno == errno.EADDRINUSE:
-            raise PortInUse(
-                f"Port {port} on {host} is in use by another program.",
-                remedy="Give another with --port, or 0 for any free one.",
-                field="server.port",
-            ) from None
-        raise StartupError(
-            f"The server cannot listen on {host}:{port}: {error.strerror or error}.",
-            remedy="Check --host and --port.",
-            field="server.host",
-        ) from None
-    return listener
-
-
-def _server(system: System, app: Starlette, idle_seconds: int = 5) -> _Server:
+def _server(system: System, app: ASGIApp, idle_seconds: int = 5) -> _Server:
     seconds = system.settings.server.shutdown_seconds
     config = uvicorn.Config(
         app,
@@ -205,7 +242,7 @@ def _server(system: System, app: Starlette, idle_seconds: int = 5) -> _Server:
         proxy_headers=False,  # who connected is known from the socket, never from a header
         timeout_graceful_shutdown=max(1, round(seconds)),
         timeout_keep_alive=idle_seconds,
-        backlog=_BACKLOG,
+        backlog=BACKLOG,
     )
     return _Server(config)
 
@@ -238,11 +275,3 @@ async def _until_started(server: _Server, running: "asyncio.Task[None]") -> None
             await running
             raise StartupError("The server stopped while it was starting.")
         await asyncio.sleep(0.002)
-
-
-def _is_any(host: str) -> bool:
-    return host in ("0.0.0.0", "::", "")  # noqa: S104 - compared, not bound
-
-
-def _bracketed(host: str) -> str:
-    return f"[{host}]" if ":" in host else host

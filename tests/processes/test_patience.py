@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from ragstone.cli.connection import connect
-from ragstone.cli.patience import Patience, home_for_itself, patiently
 from ragstone.domain.errors import HomeLocked, HomeMissing, RagstoneError, StartupError
 from ragstone.home import ServerInfo, open_home
+from ragstone.processes.patience import Patience, home_for_itself, patiently
 from tests.clock import VirtualClock
 
 

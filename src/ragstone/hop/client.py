@@ -1,0 +1,112 @@
+"""Questions to the engine: waited for while it is started again, and asked again if it broke.
+
+Everything that goes through here only reads, so that asking twice is harmless.
+"""
+
+import asyncio
+from typing import Final
+
+from ragstone.domain.errors import DependencyError
+from ragstone.hop.address import EngineAddress
+from ragstone.hop.connection import ConnectionBroken, EngineConnection
+from ragstone.hop.refusals import refusal_of
+
+_SENT_AT_MOST: Final = 3
+"""Times one question is sent: should it be what kills the engine, it must not kill every next
+one too. Attempts to connect are not counted."""
+_FIRST_PAUSE_SECONDS: Final = 0.01
+_LONGEST_PAUSE_SECONDS: Final = 0.1
+
+
+class EngineClient:
+    """Keeps connections to one engine. Many may ask at once."""
+
+    def __init__(self, address: EngineAddress, *, token: str, timeout_seconds: float) -> None:
+        """`timeout_seconds` bounds each question, the wait for a restart included."""
+        self.address = address
+        self._token = token
+        self._timeout_seconds = timeout_seconds
+        self._idle: list[EngineConnection] = []
+        self._open: set[EngineConnection] = set()
+        self._heads: dict[str, bytes] = {}
+        self._closed = False
+
+    async def ask(self, path: str, body: bytes, failure: type[DependencyError]) -> bytes:
+        """The answer's body.
+
+        Raises what the engine raised, and `failure` when it does not answer in time.
+        """
+        request = b"%b%d\r\n\r\n%b" % (self._head(path), len(body), body)
+        try:
+            async with asyncio.timeout(self._timeout_seconds):
+                status, answer = await self._exchange(request)
+        except (TimeoutError, ConnectionBroken) as error:
+            raise failure(
+                f"The engine {self.address} did not answer within "
+                f"{self._timeout_seconds:g} seconds.",
+                remedy="Look into its log; engine.timeout_seconds is how long it is waited for.",
+                retry_after=1.0,
+            ) from error
+        if status != 200:
+            raise refusal_of(status, answer, failure)
+        return answer
+
+    async def close(self) -> None:
+        self._closed = True
+        for connection in list(self._open):
+            connection.close()
+
+    async def _exchange(self, request: bytes) -> tuple[int, bytes]:
+        pause, sent = _FIRST_PAUSE_SECONDS, 0
+        while True:
+            connection = self._idle.pop() if self._idle else await self._connect()
+            if connection is None:
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
+                continue
+            sent += 1
+            try:
+                answer = await connection.exchange(request)
+            except ConnectionBroken:
+                if sent == _SENT_AT_MOST:
+                    raise
+            else:
+                if connection.is_usable:
+                    self._idle.append(connection)
+                return answer
+
+    async def _connect(self) -> EngineConnection | None:
+        """None when nobody listens there now."""
+        if self._closed:
+            raise ConnectionBroken
+        loop, address = asyncio.get_running_loop(), self.address
+        try:
+            if address.socket is not None:
+                _, connection = await loop.create_unix_connection(self._new, address.socket)
+            else:
+                _, connection = await loop.create_connection(
+                    self._new, address.host, address.port, ssl=True if address.tls else None
+                )
+        except OSError:
+            return None
+        return connection
+
+    def _new(self) -> EngineConnection:
+        connection = EngineConnection(self._forget)
+        self._open.add(connection)
+        return connection
+
+    def _forget(self, connection: EngineConnection) -> None:
+        self._open.discard(connection)
+        if connection in self._idle:
+            self._idle.remove(connection)
+
+    def _head(self, path: str) -> bytes:
+        head = self._heads.get(path)
+        if head is None:
+            head = self._heads[path] = (
+                f"POST {path} HTTP/1.1\r\nHost: {self.address.host}\r\n"
+                f"Authorization: Bearer {self._token}\r\n"
+                "Content-Type: application/json\r\nContent-Length: "
+            ).encode()
+        return head

@@ -1,0 +1,82 @@
+"""What gateways ask their engine, beside the HTTP interface that everybody uses.
+
+Vectors are asked for as OpenAI's `/v1/embeddings` has it. A search is `/v1/search` of our own
+interface with three more fields: the vector, how to join the legs, and who asks. The token is
+a bearer token of its own, which opens these paths only; nothing else opens them.
+"""
+
+from typing import Final
+
+import msgspec
+
+from ragstone.domain.collection import EmbedderIdentity
+from ragstone.domain.principal import Principal
+from ragstone.domain.query import Filter, FusionSettings, SearchMode
+
+PREFIX: Final = "/engine/v1"
+EMBEDDINGS: Final = f"{PREFIX}/embeddings"
+SEARCH: Final = f"{PREFIX}/search"
+ABOUT: Final = f"{PREFIX}/about"
+COLLECTION: Final = f"{PREFIX}/collection"
+COLLECTIONS: Final = f"{PREFIX}/collections"
+KEY: Final = f"{PREFIX}/key"
+KEYS: Final = f"{PREFIX}/keys"
+
+VOUCHER_HEADER: Final = "x-ragstone-voucher"
+"""The engine's token, on a client's request that a gateway hands on: vouches for the next."""
+PEER_HEADER: Final = "x-ragstone-peer"
+"""The address from which that client connected; empty on a Unix socket."""
+
+
+class SearchOnBehalf(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A search by somebody for whom the gateway vouches."""
+
+    query: str | None
+    collection: str
+    top_k: int
+    filters: tuple[Filter, ...]
+    mode: SearchMode
+    vector: list[float] | None
+    candidates: int
+    fusion: FusionSettings
+    principal: Principal
+
+
+class EmbeddingsAsked(msgspec.Struct, frozen=True):
+    """OpenAI's request."""
+
+    input: list[str]
+    model: str
+
+
+class EmbeddingRow(msgspec.Struct, frozen=True):
+    embedding: list[float]
+    index: int
+
+
+class EmbeddingsGiven(msgspec.Struct, frozen=True):
+    """OpenAI's answer."""
+
+    data: list[EmbeddingRow]
+
+
+class About(msgspec.Struct, frozen=True, kw_only=True):
+    """What a gateway must know before it serves."""
+
+    version: str
+    embedder: EmbedderIdentity
+    parts: dict[str, bool]
+    """Each part of the engine, and whether it is ready."""
+
+
+class CollectionAsked(msgspec.Struct, frozen=True):
+    tenant: str
+    name: str
+
+
+class CollectionsAsked(msgspec.Struct, frozen=True):
+    tenant: str
+
+
+class KeyAsked(msgspec.Struct, frozen=True):
+    sha256: str

@@ -1,0 +1,1 @@
+"""A server in several processes: a supervisor, an engine, and gateways before it."""

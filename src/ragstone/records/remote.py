@@ -1,0 +1,62 @@
+"""The engine's records, as far as a question needs them, asked over the hop."""
+
+from typing import TypeVar
+
+import msgspec
+
+from ragstone.domain.collection import Collection
+from ragstone.domain.errors import RecordsUnavailable
+from ragstone.hop.client import EngineClient
+from ragstone.hop.messages import (
+    COLLECTION,
+    COLLECTIONS,
+    KEY,
+    KEYS,
+    CollectionAsked,
+    CollectionsAsked,
+    KeyAsked,
+)
+from ragstone.ports import ApiKey
+
+_T = TypeVar("_T")
+
+_ENCODER = msgspec.json.Encoder()
+_COLLECTION = msgspec.json.Decoder(Collection | None)
+_COLLECTIONS = msgspec.json.Decoder(list[Collection])
+_KEY = msgspec.json.Decoder(ApiKey | None)
+_KEYS = msgspec.json.Decoder(list[ApiKey])
+
+
+class RemoteRecords:
+    """Implements `ports.RecordsReader`."""
+
+    def __init__(self, engine: EngineClient) -> None:
+        """`engine` is shared, and not closed here."""
+        self._engine = engine
+
+    async def collection(self, tenant: str, name: str) -> Collection | None:
+        return await self._ask(COLLECTION, CollectionAsked(tenant, name), _COLLECTION)
+
+    async def collections(self, tenant: str) -> list[Collection]:
+        return await self._ask(COLLECTIONS, CollectionsAsked(tenant), _COLLECTIONS)
+
+    async def key_by_hash(self, sha256: str) -> ApiKey | None:
+        return await self._ask(KEY, KeyAsked(sha256), _KEY)
+
+    async def keys(self) -> list[ApiKey]:
+        return await self._ask(KEYS, None, _KEYS)
+
+    async def close(self) -> None:
+        """Nothing of its own."""
+
+    async def _ask(
+        self, path: str, asked: msgspec.Struct | None, decoder: "msgspec.json.Decoder[_T]"
+    ) -> _T:
+        answer = await self._engine.ask(path, _ENCODER.encode(asked), RecordsUnavailable)
+        try:
+            return decoder.decode(answer)
+        except msgspec.MsgspecError as error:
+            raise RecordsUnavailable(
+                "The engine's answer about its records cannot be read.",
+                remedy="Run the same version of Ragstone on both sides.",
+            ) from error

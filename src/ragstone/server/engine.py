@@ -1,0 +1,189 @@
+"""What an engine offers to its gateways, in front of the application that everybody uses.
+
+Plain ASGI: a search takes less time than routing, authentication and a log line would. Who
+asks is what the gateway says, so these paths open to the engine's token and to nothing else,
+and the token opens nothing else. Admission and deadlines are the gateways'.
+"""
+
+import hmac
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+import msgspec
+import structlog
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from ragstone import __version__
+from ragstone.domain.errors import Forbidden, InvalidRequest, NotFound, RagstoneError
+from ragstone.domain.query import SearchRequest
+from ragstone.hop.messages import (
+    ABOUT,
+    COLLECTION,
+    COLLECTIONS,
+    EMBEDDINGS,
+    KEY,
+    KEYS,
+    PEER_HEADER,
+    PREFIX,
+    SEARCH,
+    VOUCHER_HEADER,
+    About,
+    CollectionAsked,
+    CollectionsAsked,
+    EmbeddingRow,
+    EmbeddingsAsked,
+    EmbeddingsGiven,
+    KeyAsked,
+    SearchOnBehalf,
+)
+from ragstone.observe.trace import new_trace_id
+from ragstone.server.call import unexpected
+from ragstone.server.errors import error_response
+from ragstone.system import System
+
+_VOUCHER: Final = VOUCHER_HEADER.encode()
+_PEER: Final = PEER_HEADER.encode()
+
+_EMBEDDINGS = msgspec.json.Decoder(EmbeddingsAsked)
+_SEARCH = msgspec.json.Decoder(SearchOnBehalf)
+_COLLECTION = msgspec.json.Decoder(CollectionAsked)
+_COLLECTIONS = msgspec.json.Decoder(CollectionsAsked)
+_KEY = msgspec.json.Decoder(KeyAsked)
+_ENCODER = msgspec.json.Encoder()
+_log = structlog.get_logger("ragstone.engine")
+
+_Handler = Callable[[bytes], Awaitable[object]]
+
+
+class EngineDoor:
+    """An ASGI application around `app`, which gets everything that is not for the engine."""
+
+    def __init__(self, app: ASGIApp, system: System, token: str) -> None:
+        self._app = app
+        self._system = system
+        self._bearer = f"Bearer {token}".encode()
+        self._token = token.encode()
+        self._handlers: dict[str, _Handler] = {
+            EMBEDDINGS: self._embed,
+            SEARCH: self._search,
+            ABOUT: self._about,
+            COLLECTION: self._collection,
+            COLLECTIONS: self._collections,
+            KEY: self._key,
+            KEYS: self._keys,
+        }
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+        elif scope["path"].startswith(PREFIX):
+            await self._answer(scope, receive, send)
+        elif (voucher := _header(scope, _VOUCHER)) is None:
+            await self._app(scope, receive, send)
+        elif hmac.compare_digest(voucher, self._token):
+            await self._app(_as_its_gateway_saw_it(scope), receive, send)
+        else:
+            await error_response(_not_ours(), new_trace_id())(scope, receive, send)
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            if not hmac.compare_digest(_header(scope, b"authorization") or b"", self._bearer):
+                raise _not_ours()
+            handler = self._handlers.get(scope["path"])
+            if handler is None or scope["method"] != "POST":
+                raise NotFound("The engine has no such operation.")
+            body = _ENCODER.encode(await handler(await _body(receive)))
+        except RagstoneError as error:
+            await error_response(error, new_trace_id())(scope, receive, send)
+        except msgspec.MsgspecError as error:
+            refusal = InvalidRequest(f"The request does not fit: {error}.")
+            await error_response(refusal, new_trace_id())(scope, receive, send)
+        except Exception:
+            trace_id = new_trace_id()
+            _log.exception("unexpected", trace_id=trace_id, path=scope["path"])
+            await error_response(unexpected(trace_id), trace_id)(scope, receive, send)
+        else:
+            await _send(send, body)
+
+    async def _embed(self, body: bytes) -> object:
+        asked = _EMBEDDINGS.decode(body)
+        embedder = self._system.embedder
+        if len(asked.input) == 1:
+            vectors = [await embedder.embed_query(asked.input[0])]
+        else:
+            vectors = await embedder.embed_documents(asked.input)
+        return EmbeddingsGiven([EmbeddingRow(row, index) for index, row in enumerate(vectors)])
+
+    async def _search(self, body: bytes) -> object:
+        asked = _SEARCH.decode(body)
+        request = SearchRequest(
+            collection=asked.collection,
+            mode=asked.mode,
+            vector=asked.vector,
+            text=asked.query,
+            limit=asked.top_k,
+            candidates=asked.candidates,
+            filters=asked.filters,
+            fusion=asked.fusion,
+        )
+        return await self._system.index.search(asked.principal, request)
+
+    async def _about(self, body: bytes) -> object:
+        return About(
+            version=__version__,
+            embedder=self._system.embedder.identity,
+            parts=await self._system.readiness(),
+        )
+
+    async def _collection(self, body: bytes) -> object:
+        asked = _COLLECTION.decode(body)
+        return await self._system.records.collection(asked.tenant, asked.name)
+
+    async def _collections(self, body: bytes) -> object:
+        return await self._system.records.collections(_COLLECTIONS.decode(body).tenant)
+
+    async def _key(self, body: bytes) -> object:
+        return await self._system.records.key_by_hash(_KEY.decode(body).sha256)
+
+    async def _keys(self, body: bytes) -> object:
+        return await self._system.records.keys()
+
+
+def _not_ours() -> Forbidden:
+    return Forbidden(
+        "This is for gateways of this engine, which show its token.",
+        remedy="Set engine.token to the same value here and there.",
+        field="engine.token",
+    )
+
+
+def _as_its_gateway_saw_it(scope: Scope) -> Scope:
+    """With the client's own address: whether it is this machine's decides what it may see."""
+    peer = _header(scope, _PEER) or b""
+    headers = [pair for pair in scope["headers"] if pair[0] not in (_VOUCHER, _PEER)]
+    return {**scope, "headers": headers, "client": (peer.decode("latin-1"), 0) if peer else None}
+
+
+def _header(scope: Scope, name: bytes) -> bytes | None:
+    for key, value in scope["headers"]:
+        if key == name:
+            return bytes(value)
+    return None
+
+
+async def _body(receive: Receive) -> bytes:
+    message = await receive()
+    body: bytes = message.get("body", b"")
+    while message.get("more_body"):
+        message = await receive()
+        body += message.get("body", b"")
+    return body
+
+
+async def _send(send: Send, body: bytes) -> None:
+    headers = [
+        (b"content-type", b"application/json"),
+        (b"content-length", str(len(body)).encode()),
+    ]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
