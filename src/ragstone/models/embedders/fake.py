@@ -42,14 +42,14 @@ class HashingEmbedder:
     async def embed_query(self, text: str) -> list[float]:
         self._refuse_when_closed()
         if len(text) <= _INLINE_CHARS:
-            return self._vector(text)
-        return await asyncio.to_thread(self._vector, text)
+            return self.vector(text)
+        return await asyncio.to_thread(self.vector, text)
 
     async def embed_documents(self, texts: Sequence[str]) -> list[list[float]]:
         self._refuse_when_closed()
         if sum(map(len, texts)) <= _INLINE_CHARS:
-            return [self._vector(text) for text in texts]
-        return await asyncio.to_thread(lambda: [self._vector(text) for text in texts])
+            return [self.vector(text) for text in texts]
+        return await asyncio.to_thread(lambda: [self.vector(text) for text in texts])
 
     def count_tokens(self, text: str) -> int:
         return len(_WORD.findall(text))
@@ -61,7 +61,8 @@ class HashingEmbedder:
         if self._closed:
             raise EmbedderError("The embedder is closed.")
 
-    def _vector(self, text: str) -> list[float]:
+    def vector(self, text: str) -> list[float]:
+        """The same at once, for who has no event loop to spare."""
         vector = np.zeros(self._identity.dimensions)
         for word, occurrences in Counter(_WORD.findall(text.casefold())).items():
             weight = 1 + np.log(occurrences)

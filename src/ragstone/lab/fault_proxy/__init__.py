@@ -1,0 +1,1 @@
+"""A TCP proxy that spoils connections as it is told to."""
