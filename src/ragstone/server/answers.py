@@ -1,5 +1,6 @@
 """`POST /v1/answers`: a question in, an answer or a stream of events out."""
 
+import asyncio
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from typing import Annotated, Final
@@ -15,11 +16,9 @@ from ragstone.domain.errors import InvalidFilter, InvalidRequest, PayloadTooLarg
 from ragstone.domain.query import Filter, Filters, Question, SearchMode, Turn
 from ragstone.pipeline.answer import answer
 from ragstone.pipeline.tell import outcome_of
-from ragstone.resilience.deadline import Deadline
 from ragstone.server.call import Call, unexpected
-from ragstone.server.errors import ErrorBody, ErrorResponse, error_body
+from ragstone.server.errors import ErrorBody, ErrorResponse, error_body, stopping
 from ragstone.server.event_stream import EventStream
-from ragstone.server.leaving import unless_client_leaves
 
 MAX_TOP_K: Final = 100
 
@@ -97,7 +96,6 @@ async def tell(
 ) -> AsyncGenerator[AnswerEvent, None]:
     """The pipeline's events for this call; first-token and gap times are measured here."""
     system = call.system
-    deadline = Deadline(system.clock, system.settings.admission.deadline_seconds)
     metrics, model = system.metrics, system.model_name
     gaps = metrics.inter_token.labels(model)
     last = 0.0
@@ -105,7 +103,7 @@ async def tell(
         question,
         call.principal,
         application,
-        deadline=deadline,
+        deadline=call.deadline,
         trace=call.trace,
         services=system.services,
         streamed=streamed,
@@ -126,7 +124,8 @@ async def tell(
 
 async def whole_answer(call: Call, question: Question, application: Application) -> Answer:
     """The answer, unless the client leaves before it is there."""
-    return await unless_client_leaves(call.request, _last(call, tell(call, question, application)))
+    async with call.client.listening():
+        return await _last(call, tell(call, question, application))
 
 
 async def _last(call: Call, events: AsyncGenerator[AnswerEvent, None]) -> Answer:
@@ -146,10 +145,11 @@ async def stream_response(
     """An event stream that begins when there is a first event.
 
     A failure before it (unknown collection, overload) is an ordinary error response with its
-    status; one after it is a single terminal event.
+    status; one after it is a single terminal event, and so is the server's stop.
     """
     try:
-        first = await unless_client_leaves(call.request, _first(events))
+        async with call.client.listening():
+            first = await anext(events)
     except BaseException:
         await events.aclose()
         raise
@@ -157,15 +157,12 @@ async def stream_response(
     encoded = _encoded(call, first, events, encode, encode_error)
     return EventStream(
         encoded,
+        client=call.client,
         opening=await anext(encoded),
         heartbeat_seconds=call.system.settings.server.heartbeat_seconds,
         send_seconds=call.system.settings.server.send_seconds,
         headers={"X-Trace-Id": call.trace.id},
     )
-
-
-async def _first(events: AsyncGenerator[AnswerEvent, None]) -> AnswerEvent:
-    return await anext(events)
 
 
 async def _encoded(
@@ -176,20 +173,30 @@ async def _encoded(
     encode_error: Callable[[ErrorBody], bytes],
 ) -> AsyncGenerator[bytes, None]:
     call.outcome = "cancelled"  # until the pipeline has said otherwise
+    complete = False
     try:
         async with aclosing(events):
             yield encode(first)
             async for event in events:
+                complete = isinstance(event, Done)
                 yield encode(event)
+    except asyncio.CancelledError:
+        if complete or call.client.gone:
+            raise
+        yield encode_error(_broken_off(call, stopping()))
     except RagstoneError as error:
-        call.fail(error)
-        yield encode_error(error_body(error, call.trace.id))
+        yield encode_error(_broken_off(call, error))
     except Exception:
-        call.outcome = "error"
         _log.exception("unexpected", trace_id=call.trace.id, route=call.route)
-        yield encode_error(error_body(unexpected(call.trace.id), call.trace.id))
+        yield encode_error(_broken_off(call, unexpected(call.trace.id)))
     finally:
         call.finish(200)
+
+
+def _broken_off(call: Call, error: RagstoneError) -> ErrorBody:
+    call.fail(error)
+    call.outcome = "error"  # also for what would have been a refusal before the first event
+    return error_body(error, call.trace.id)
 
 
 def _encode_event(event: AnswerEvent) -> bytes:

@@ -24,10 +24,13 @@ from ragstone.domain.errors import (
     RagstoneError,
     RequestTimeout,
 )
-from ragstone.domain.principal import Principal, Scope
+from ragstone.domain.principal import Principal, Priority, Scope
 from ragstone.observe.trace import Trace, new_trace_id
-from ragstone.server.auth import authenticate, require
-from ragstone.server.errors import error_response, status_of
+from ragstone.resilience.deadline import Deadline
+from ragstone.server.arrival import ARRIVAL, Arrival, arrive, declared_length
+from ragstone.server.errors import error_response, stopping
+from ragstone.server.leaving import Client
+from ragstone.server.refusals import RefusalLog, is_refusal
 from ragstone.system import System
 
 LARGE_BODY: Final = 256_000
@@ -51,9 +54,11 @@ class Call:
 
     request: Request
     system: System
-    principal: Principal
+    arrival: Arrival
     trace: Trace
     route: str
+    client: Client
+    refusals: RefusalLog
     app: str = "none"
     """The application that answered, for the metrics."""
     outcome: str = "ok"
@@ -61,13 +66,35 @@ class Call:
     finishes_later: bool = False
     """True for a stream: the one who ends it calls `finish`."""
 
+    @property
+    def principal(self) -> Principal:
+        return self.arrival.principal
+
+    @property
+    def deadline(self) -> Deadline:
+        """Of the whole request, from the moment when its head was there."""
+        return self.arrival.deadline
+
+    @property
+    def priority(self) -> Priority:
+        return self.arrival.priority
+
+    @property
+    def weight(self) -> int:
+        """Slots that it takes, by the size of its body."""
+        return self.arrival.weight
+
     def json(self, value: object, status: int = 200) -> Response:
         headers = {"X-Trace-Id": self.trace.id, "X-Content-Type-Options": "nosniff"}
         return Response(msgspec.json.encode(value), status, headers, "application/json")
 
     async def body(self, decoder: "msgspec.json.Decoder[_T]") -> _T:
-        """The request's JSON body. Raises `InvalidRequest`, `PayloadTooLarge`."""
-        raw = await read_body(self.request, self.system.settings.server.max_body_bytes)
+        """The request's JSON body.
+
+        Raises `InvalidRequest`, `PayloadTooLarge`, `RequestTimeout`, `DeadlineExceeded`.
+        """
+        async with self.deadline.limit("body"):
+            raw = await read_body(self.request, self.system.settings.server.max_body_bytes)
         return decode(raw, decoder)
 
     def finish(self, status: int) -> None:
@@ -76,6 +103,8 @@ class Call:
         metrics = self.system.metrics
         metrics.requests.labels(self.route, self.app, self.outcome).inc()
         metrics.request_duration.labels(self.route, self.app, self.outcome).observe(seconds)
+        if self.outcome == "refused":
+            return  # a line for each would be one more load
         # Reading costs nothing and is often polled: it is in the metrics, and here on demand.
         say = _log.debug if self.request.method == "GET" and status < 400 else _log.info
         say(
@@ -91,8 +120,11 @@ class Call:
 
     def fail(self, error: RagstoneError) -> None:
         """Note why the call failed, for the metrics and the log."""
-        refused = status_of(error) in (429, 503) and error.code == "overloaded"
-        self.outcome = "refused" if refused else "error"
+        if is_refusal(error):
+            self.outcome = "refused"
+            self.refusals.count(error.code)
+            return
+        self.outcome = "error"
         _log.info("failed", trace_id=self.trace.id, code=error.code, reason=str(error))
 
 
@@ -100,17 +132,25 @@ Handler = Callable[[Call], Awaitable[Response]]
 
 
 def endpoint(
-    system: System, route: str, scope: Scope | None, handler: Handler
+    system: System,
+    route: str,
+    handler: Handler,
+    *,
+    scope: Scope | None,
+    admitted: bool,
+    refusals: RefusalLog,
 ) -> Callable[[Request], Awaitable[Response]]:
     """`handler` as Starlette wants it. `scope` None: open to anyone who can connect."""
 
     async def serve(request: Request) -> Response:
         trace = Trace(system.metrics, new_trace_id(request.headers.get("traceparent")))
-        call = Call(request, system, Principal(tenant=""), trace, route)
+        nobody = Arrival.of_nobody(system)
+        client = Client(request.receive)
+        call = Call(request, system, nobody, trace, route, client, refusals)
         try:
             if scope is not None:
-                call.principal = await authenticate(request, system)
-                require(call.principal, scope)
+                arrived = request.scope.get(ARRIVAL)
+                call.arrival = arrived or await arrive(request, system, scope, admitted=admitted)
             response = await handler(call)
         except RagstoneError as error:
             call.fail(error)
@@ -118,14 +158,13 @@ def endpoint(
         except ClientDisconnect:
             call.outcome = "cancelled"
             response = Response(status_code=499)
+        except asyncio.CancelledError:  # nobody but the stopping server cancels a request
+            call.fail(stopping())
+            response = error_response(stopping(), trace.id)
         except Exception:
             call.outcome = "error"
             _log.exception("unexpected", trace_id=trace.id, route=route)
             response = error_response(unexpected(trace.id), trace.id)
-        except BaseException:
-            call.outcome = "cancelled"
-            call.finish(499)
-            raise
         if not call.finishes_later:
             call.finish(response.status_code)
         return response
@@ -155,15 +194,6 @@ async def read_body(request: Request, limit: int) -> bytes:
             parts.append(part)
             timeout.reschedule((timeout.when() or 0.0) + len(part) / _BODY_RATE)
     return b"".join(parts)
-
-
-def declared_length(request: Request) -> int | None:
-    """What the request says of its length, where that is a number at all."""
-    declared = request.headers.get("content-length", "")
-    # Python refuses to read thousands of digits, and "²" is a digit to it.
-    if not declared.isascii() or not declared.isdigit() or len(declared) > 18:
-        return None
-    return int(declared)
 
 
 def body_seconds(size: int) -> float:

@@ -23,12 +23,12 @@ from ragstone.domain.errors import (
 )
 from ragstone.domain.job import DocumentError, Job
 from ragstone.domain.principal import EVERYONE, Principal, access_token
+from ragstone.server.arrival import declared_length
 from ragstone.server.call import (
     LARGE_BODY,
     Call,
     body_seconds,
     body_timeout,
-    declared_length,
     decode,
     read_body,
 )

@@ -8,9 +8,7 @@ import msgspec
 from starlette.responses import Response
 
 from ragstone.domain.errors import InvalidRequest, PayloadTooLarge, UnknownModel, did_you_mean
-from ragstone.resilience.deadline import Deadline
 from ragstone.server.call import Call
-from ragstone.server.leaving import unless_client_leaves
 
 MAX_INPUTS: Final = 2048
 """As OpenAI's limit for one request."""
@@ -52,7 +50,8 @@ async def post_embeddings(call: Call) -> Response:
     embedder = call.system.services.embedder
     _check_model(request, embedder.identity.name, embedder.identity.dimensions)
     texts = _texts(request)
-    vectors = await unless_client_leaves(call.request, _embed(call, texts))
+    async with call.client.listening():
+        vectors = await _embed(call, texts)
     as_text = request.encoding_format == "base64"
     rows = [
         EmbeddingRow(_base64(vector) if as_text else vector, index)
@@ -66,13 +65,13 @@ async def _embed(call: Call, texts: list[str]) -> list[list[float]]:
     """Admitted and bounded in time like a question: it takes the same embedder."""
     system = call.system
     embedder = system.services.embedder
-    deadline = Deadline(system.clock, system.settings.admission.deadline_seconds)
+    deadline = call.deadline
     admission = system.services.admission
     async with (
         admission.admit(
             call.principal,
-            priority=call.principal.priority or "standard",
-            weight=1,
+            priority=call.priority,
+            weight=call.weight,
             deadline=deadline.at,
         ),
         deadline.limit("embed"),

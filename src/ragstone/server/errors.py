@@ -79,5 +79,14 @@ def error_response(error: RagstoneError, trace_id: str) -> Response:
     return Response(body, status_of(error), headers, "application/json")
 
 
+def stopping() -> errors.ShuttingDown:
+    """What a request is told that the server's stop cut off."""
+    return errors.ShuttingDown(
+        "The server is stopping; the answer was cut off.",
+        remedy="Ask again: another process, or the next, answers.",
+        retry_after=1.0,
+    )
+
+
 def _entry(error: RagstoneError) -> tuple[int, str]:
     return next((status, kind) for cls, status, kind in _STATUS if isinstance(error, cls))

@@ -6,13 +6,18 @@ from contextlib import suppress
 from typing import Final
 
 import structlog
+from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
+
+from ragstone.server.leaving import Client
 
 ABORT: Final = "ragstone.abort"
 """The ASGI extension with which the server lets a response drop its connection."""
 
 _HEARTBEAT: Final = b": keep-alive\n\n"
+_LAST_WORD_SECONDS: Final = 1.0
+"""How long a client that is behind may keep a stopping server from saying that it stops."""
 _log = structlog.get_logger("ragstone.request")
 
 
@@ -20,7 +25,11 @@ class EventStream(Response):
     """Sends encoded events as they come; each item of `events` is one or more whole events.
 
     `opening` was taken from `events` already: closing a generator that has not begun would
-    not run what it does at its end.
+    not run what it does at its end. A cancellation while `client` is not gone is the server's
+    stop: it is thrown into `events`, and what they give then is sent as the last.
+
+    A stream costs one task besides the request's own, and one timer for all of its sends: at a
+    thousand streams more of either would be felt.
     """
 
     media_type = "text/event-stream"
@@ -30,6 +39,7 @@ class EventStream(Response):
         events: AsyncGenerator[bytes, None],
         *,
         heartbeat_seconds: float,
+        client: Client | None = None,
         send_seconds: float = 30.0,
         opening: bytes = b"",
         headers: dict[str, str] | None = None,
@@ -43,94 +53,147 @@ class EventStream(Response):
         del self.headers["content-length"]
         self._opening = opening
         self._events = events
+        self._client = client
         self._heartbeat_seconds = heartbeat_seconds
         self._send_seconds = send_seconds
-        self._last_sent = 0.0
-        self._sending_since: float | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        self._now = asyncio.get_running_loop().time
-        self._last_sent = self._now()
-        pump = asyncio.create_task(self._pump(send))
-        beat = asyncio.create_task(self._watch(send))
-        left = asyncio.create_task(_until_client_leaves(receive))
-        tasks = (pump, beat, left)
+        client = self._client or Client(receive)
+        sending = _Sending(send, client, self._heartbeat_seconds, self._send_seconds)
         try:
-            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            async with client.listening():
+                try:
+                    await self._relay(sending)
+                except asyncio.CancelledError:
+                    if client.gone or not sending.started:
+                        raise
+                    await self._say_last(sending)
+        except ClientDisconnect:
+            return
+        except asyncio.CancelledError:
+            if not sending.gave_up:
+                raise
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await sending.close()
             await self._events.aclose()
-        errors = [task.exception() for task in (pump, beat) if not task.cancelled()]
-        if any(isinstance(error, _NotReading) for error in errors):
+        if sending.gave_up:
             _log.info("client stopped reading", seconds=self._send_seconds)
             await _drop(scope, receive)
-        elif (error := next(filter(None, errors), None)) is not None:
-            raise error
 
-    async def _pump(self, send: Send) -> None:
-        await self._send(
-            send, {"type": "http.response.start", "status": 200, "headers": self.raw_headers}
+    async def _relay(self, sending: "_Sending") -> None:
+        await sending.send(
+            {"type": "http.response.start", "status": 200, "headers": self.raw_headers}
         )
         if self._opening:
-            await self._send(send, _body(self._opening))
+            await sending.send(_body(self._opening))
         async for event in self._events:
             if event:
-                await self._send(send, _body(event))
-        await self._send(send, {"type": "http.response.body", "body": b"", "more_body": False})
+                await sending.send(_body(event))
+        await sending.send(_END)
 
-    async def _send(self, send: Send, message: Message) -> None:
-        self._last_sent = self._sending_since = self._now()
-        await send(message)
-        self._sending_since = None
+    async def _say_last(self, sending: "_Sending") -> None:
+        """What could not be sent yet, and what the events say of the cancellation."""
+        last = sending.unsent
+        with suppress(StopAsyncIteration, asyncio.CancelledError):
+            last += await self._events.athrow(asyncio.CancelledError())
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_LAST_WORD_SECONDS):
+                await sending.send(_body(last))
+                await sending.send(_END)
 
-    async def _watch(self, send: Send) -> None:
-        """Breaks long silences; raises `_NotReading` when the client takes nothing for too long.
 
-        One timer looks at many sends, since a timer for each would cost more than the sends.
-        """
-        while True:
-            now = self._now()
-            if self._sending_since is not None:
-                pause = self._sending_since + self._send_seconds - now
-                if pause <= 0:
-                    raise _NotReading
-            else:
-                pause = self._last_sent + self._heartbeat_seconds - now
-                if pause <= 0:
-                    await self._beat(send)
-                    continue
-            await asyncio.sleep(min(pause, self._send_seconds))
+class _Sending:
+    """Sends, breaks long silences, and gives a client up that takes nothing for too long."""
 
-    async def _beat(self, send: Send) -> None:
-        limit = asyncio.timeout(self._send_seconds)
-        try:
-            async with limit:
-                with suppress(OSError):
-                    await send(_body(_HEARTBEAT))
-        except TimeoutError:
-            if limit.expired():
-                raise _NotReading from None
-            raise
+    __slots__ = (
+        "_beating",
+        "_client",
+        "_heartbeat_seconds",
+        "_last_sent",
+        "_loop",
+        "_now",
+        "_send",
+        "_send_seconds",
+        "_sending_since",
+        "_task",
+        "_timer",
+        "gave_up",
+        "started",
+        "unsent",
+    )
+
+    def __init__(
+        self, send: Send, client: Client, heartbeat_seconds: float, send_seconds: float
+    ) -> None:
+        self._send = send
+        self._client = client
+        self._heartbeat_seconds = heartbeat_seconds
+        self._send_seconds = send_seconds
+        self._loop = asyncio.get_running_loop()
+        self._task = asyncio.current_task()
+        self._now = self._loop.time
         self._last_sent = self._now()
+        self._sending_since: float | None = None
+        self._beating: asyncio.Task[None] | None = None
+        self.gave_up = False
+        self.started = False
+        self.unsent = b""
+        """The events of a send that was cancelled: the server waits before it writes, not
+        after, so they were not sent at all."""
+        self._look()
+
+    async def send(self, message: Message) -> None:
+        self._last_sent = self._sending_since = self._now()
+        try:
+            await self._send(message)
+            self.started = True
+        except asyncio.CancelledError:
+            self.unsent = message.get("body", b"")
+            raise
+        finally:
+            self._sending_since = None
+
+    async def close(self) -> None:
+        self._timer.cancel()
+        if self._beating is not None:
+            self._beating.cancel()
+            await asyncio.gather(self._beating, return_exceptions=True)
+
+    def _look(self) -> None:
+        """One timer looks at many sends: a timer for each would cost more than the sends."""
+        now = self._now()
+        if self._sending_since is not None:
+            pause = self._sending_since + self._send_seconds - now
+            if pause <= 0:
+                self._give_up()
+                return
+        else:
+            pause = self._last_sent + self._heartbeat_seconds - now
+            if pause <= 0:
+                pause = self._heartbeat_seconds
+                self._beating = self._loop.create_task(self._beat())
+        self._timer = self._loop.call_later(min(pause, self._send_seconds), self._look)
+
+    async def _beat(self) -> None:
+        with suppress(OSError):
+            await self.send(_body(_HEARTBEAT))
+
+    def _give_up(self) -> None:
+        self._client.gone = self.gave_up = True
+        if self._task is not None:
+            self._task.cancel()
 
 
-class _NotReading(Exception):
-    """The client has not read for `send_seconds`."""
+_END: Final[Message] = {"type": "http.response.body", "body": b"", "more_body": False}
 
 
 def _body(data: bytes) -> Message:
     return {"type": "http.response.body", "body": data, "more_body": True}
 
 
-async def _until_client_leaves(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
-
-
 async def _drop(scope: Scope, receive: Receive) -> None:
     extension = scope.get("extensions", {}).get(ABORT)
     if extension is not None:
         extension["call"]()
-        await _until_client_leaves(receive)
+        while (await receive())["type"] != "http.disconnect":
+            pass

@@ -32,6 +32,8 @@ class Operation:
     request: Any = None
     """The JSON body's type; None where there is no body."""
     status: int = 200
+    admitted: bool = False
+    """Costs enough to be refused under overload, before its body is read."""
     streams: bool = False
     """May answer as text/event-stream."""
     uploads: bool = False
@@ -54,6 +56,7 @@ OPERATIONS: tuple[Operation, ...] = (
         path="/v1/answers",
         handler=answers.post_answer,
         scope="ask",
+        admitted=True,
         tag="Ask",
         request=answers.AnswerRequest,
         response=Answer,
@@ -64,6 +67,7 @@ OPERATIONS: tuple[Operation, ...] = (
         path="/v1/search",
         handler=search.post_search,
         scope="ask",
+        admitted=True,
         tag="Ask",
         request=search.SearchBody,
         response=search.SearchResponse,
@@ -142,6 +146,7 @@ OPERATIONS: tuple[Operation, ...] = (
         path="/v1/chat/completions",
         handler=chat.post_chat_completion,
         scope="ask",
+        admitted=True,
         tag="OpenAI-compatible",
         request=chat.ChatRequest,
         response=chat.ChatCompletion,
@@ -168,6 +173,7 @@ OPERATIONS: tuple[Operation, ...] = (
         path="/v1/embeddings",
         handler=embeddings.post_embeddings,
         scope="ask",
+        admitted=True,
         tag="OpenAI-compatible",
         request=embeddings.EmbeddingsRequest,
         response=embeddings.EmbeddingsResponse,

@@ -9,10 +9,8 @@ from ragstone.domain.query import Filters, Question, SearchMode
 from ragstone.pipeline.collection import open_collection
 from ragstone.pipeline.embed import embed
 from ragstone.pipeline.retrieve import retrieve
-from ragstone.resilience.deadline import Deadline
 from ragstone.server.answers import TopK, checked_filters, checked_question
 from ragstone.server.call import Call
-from ragstone.server.leaving import unless_client_leaves
 
 
 class SearchBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -47,21 +45,21 @@ async def post_search(call: Call) -> Response:
         top_k=body.top_k,
         mode=body.mode,
     )
-    passages = await unless_client_leaves(call.request, _search(call, question))
+    async with call.client.listening():
+        passages = await _search(call, question)
     trace = call.trace
     call.outcome = "degraded" if trace.degraded else "ok"
     return call.json(SearchResponse(passages, trace.degraded, trace.timings_ms, trace.id))
 
 
 async def _search(call: Call, question: Question) -> list[Passage]:
-    system, trace, s = call.system, call.trace, call.system.services
-    deadline = Deadline(system.clock, system.settings.admission.deadline_seconds)
+    deadline, trace, s = call.deadline, call.trace, call.system.services
     await open_collection(question.collection, call.principal, s.records, s.embedder.identity)
     async with (
         s.admission.admit(
             call.principal,
-            priority=call.principal.priority or "standard",
-            weight=1,
+            priority=call.priority,
+            weight=call.weight,
             deadline=deadline.at,
         ),
         deadline.limit("search"),

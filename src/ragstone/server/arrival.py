@@ -1,0 +1,91 @@
+"""What the head of a request says, before its body is read: who asks, until when, how much.
+
+An overloaded server has no time to read what it will refuse.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+from starlette.requests import Request
+
+from ragstone.apps import ASSISTANT
+from ragstone.domain.errors import InvalidRequest
+from ragstone.domain.principal import Principal, Priority, Scope
+from ragstone.resilience.admission import weight_of
+from ragstone.resilience.deadline import Deadline
+from ragstone.server.auth import authenticate, require
+from ragstone.system import System
+
+ARRIVAL: Final = "ragstone.arrival"
+"""Where the `Arrival` of a request lies in its ASGI scope."""
+
+DEADLINE_HEADER: Final = "X-Request-Deadline-Ms"
+
+_NOBODY: Final = Principal(tenant="")
+
+
+@dataclass(slots=True, frozen=True)
+class Arrival:
+    """A request whose sender is known."""
+
+    principal: Principal
+    priority: Priority
+    weight: int
+    """Slots of admission, by the length that the body has according to the head."""
+    deadline: Deadline
+
+    @classmethod
+    def of_nobody(cls, system: System) -> "Arrival":
+        """Of a request to what is open to everybody."""
+        return cls(_NOBODY, "standard", 1, _default_deadline(system))
+
+
+async def arrive(request: Request, system: System, scope: Scope, *, admitted: bool) -> Arrival:
+    """Who asks; and for what is `admitted`, whether there may be room for it.
+
+    Raises `Unauthenticated`, `Forbidden`; where `admitted` also `InvalidRequest` for a
+    deadline that is none, and what `ports.Admission.check` raises.
+    """
+    principal = await authenticate(request, system)
+    require(principal, scope)
+    priority = principal.priority or ASSISTANT.priority
+    if not admitted:
+        return Arrival(principal, priority, 1, _default_deadline(system))
+    arrival = Arrival(
+        principal, priority, weight_of(declared_length(request)), _deadline(request, system)
+    )
+    system.services.admission.check(
+        principal, priority=priority, weight=arrival.weight, deadline=arrival.deadline.at
+    )
+    return arrival
+
+
+def declared_length(request: Request) -> int | None:
+    """What the request says of its length, where that is a number at all."""
+    declared = request.headers.get("content-length", "")
+    # Python refuses to read thousands of digits, and "²" is a digit to it.
+    if not declared.isascii() or not declared.isdigit() or len(declared) > 18:
+        return None
+    return int(declared)
+
+
+def _default_deadline(system: System) -> Deadline:
+    return Deadline(system.clock, system.settings.admission.deadline_seconds)
+
+
+def _deadline(request: Request, system: System) -> Deadline:
+    """The client's, where it is shorter than ours."""
+    asked = request.headers.get(DEADLINE_HEADER)
+    if asked is None:
+        return _default_deadline(system)
+    asked = asked.strip()
+    digits = asked.isascii() and asked.isdigit() and len(asked) <= 18
+    if not digits or int(asked) < 1:
+        raise InvalidRequest(
+            f"The header {DEADLINE_HEADER} holds {asked[:40]!r}, which is no number of "
+            "milliseconds from 1.",
+            remedy="Send how many milliseconds from now the answer is of use, or leave it out.",
+            field=DEADLINE_HEADER,
+        )
+    seconds = min(int(asked) / 1000, system.settings.admission.deadline_seconds)
+    return Deadline(system.clock, seconds)

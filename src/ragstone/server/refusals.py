@@ -1,0 +1,94 @@
+"""Refusing in time: a server with ten times its load refuses more than it answers.
+
+A refusal is made from the head of the request, outside of routing. It is counted in the
+metrics; the log gets one line a second with how many there were.
+"""
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Mapping
+from typing import Final
+
+import structlog
+from starlette.requests import Request
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from ragstone.domain.errors import DeadlineExceeded, Overloaded, RagstoneError, TooManyRequests
+from ragstone.domain.principal import Scope as KeyScope
+from ragstone.observe.trace import new_trace_id
+from ragstone.server.arrival import ARRIVAL, arrive
+from ragstone.server.errors import error_response
+from ragstone.system import System
+
+_LOG_SECONDS: Final = 1.0
+_log = structlog.get_logger("ragstone.request")
+
+
+def is_refusal(error: RagstoneError) -> bool:
+    """Whether nothing was wrong but the moment."""
+    return isinstance(error, Overloaded | TooManyRequests)
+
+
+class RefusalLog:
+    """One line a second at most."""
+
+    def __init__(self) -> None:
+        self._counts: Counter[str] = Counter()
+
+    def count(self, code: str) -> None:
+        if not self._counts:
+            asyncio.get_running_loop().call_later(_LOG_SECONDS, self._tell)
+        self._counts[code] += 1
+
+    def _tell(self) -> None:
+        counts, self._counts = self._counts, Counter()
+        _log.warning("refused", seconds=_LOG_SECONDS, **counts)
+
+
+class RefuseEarly:
+    """ASGI middleware: refuses what admission has no room for; all else goes on.
+
+    What it has found out goes with the request, so that nothing is done twice. Any other
+    fault of a request is found again, and told, behind it.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        system: System,
+        admitted: Mapping[tuple[str, str], KeyScope],
+        log: RefusalLog,
+    ) -> None:
+        """`admitted`: the scope that is needed, by method and path."""
+        self._app = app
+        self._system = system
+        self._log = log
+        self._admitted = admitted
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        needed = self._admitted.get((scope.get("method", ""), scope.get("path", "")))
+        if needed is None:
+            await self._app(scope, receive, send)
+            return
+        began = time.perf_counter()
+        request = Request(scope)
+        try:
+            scope[ARRIVAL] = await arrive(request, self._system, needed, admitted=True)
+        except (Overloaded, TooManyRequests, DeadlineExceeded) as refusal:
+            self._count(scope["path"], refusal, began)
+            trace_id = new_trace_id(request.headers.get("traceparent"))
+            await error_response(refusal, trace_id)(scope, receive, send)
+            return
+        except RagstoneError:
+            pass
+        await self._app(scope, receive, send)
+
+    def _count(self, route: str, refusal: RagstoneError, began: float) -> None:
+        self._log.count(refusal.code)
+        metrics = self._system.metrics
+        metrics.requests.labels(route, "none", "refused").inc()
+        metrics.request_duration.labels(route, "none", "refused").observe(
+            time.perf_counter() - began
+        )
