@@ -3,13 +3,9 @@
 import asyncio
 import math
 from collections.abc import Callable
-from typing import Final
 
 from ragstone.lab.load.outcome import Outcome, outcome_of
 from ragstone.lab.load.reading import Heard
-
-_SPAN: Final = 20
-"""Pieces of answer text within which a leaving client goes."""
 
 
 class Exchange:
@@ -46,7 +42,7 @@ class Exchange:
         turn: int = 0,
         scheduled: float,
         launched: float,
-        leave: float = math.nan,
+        leave_after: float = math.nan,
         keep_text: bool = False,
     ) -> None:
         self.index = index
@@ -58,8 +54,8 @@ class Exchange:
         self.scheduled = scheduled
         """Latency counts from here, however late the request was sent."""
         self.launched = launched
-        self.leave_after = math.nan if math.isnan(leave) else 1 + int(leave * _SPAN)
-        """The client goes at this piece of the answer, when there are so many."""
+        self.leave_after = leave_after
+        """The client goes at this piece of the answer; not a number: it stays."""
         self.status = 0
         self.trace_id = ""
         self.retry_after = ""

@@ -1,6 +1,7 @@
 """Plays one share of a schedule: sends each request at its moment, whatever became of others."""
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Final, Protocol
@@ -16,6 +17,11 @@ from ragstone.lab.load.schedule import Schedule
 
 _AT_ONCE: Final = 16
 """Requests sent in a row when behind, before responses get their turn."""
+
+_FIRST_GUESS: Final = 20.0
+_REMEMBERED: Final = 20
+"""Pieces of text that an answer usually has: a guess, then a moving mean over so many answers.
+A leaving client goes after a part of that many."""
 
 _LEAVE_SECONDS: Final = 1.0
 """Within which a leaving client goes that waits for a whole answer."""
@@ -53,6 +59,7 @@ class Generator:
         self._keep_text = keep_text or self._turns > 1
         self._histories: dict[int, tuple[Turn, ...]] = {}
         self._pending = 0
+        self._usual = _FIRST_GUESS
         self._quiet = asyncio.Event()
         self._end = 0.0
 
@@ -76,6 +83,7 @@ class Generator:
         schedule, now = self._schedule, self._now()
         question = int(schedule.questions[index, turn])
         leave = float(schedule.leaves[index])
+        streamed = self._form.streamed
         exchange = Exchange(
             index=index,
             question=question,
@@ -83,12 +91,12 @@ class Generator:
             turn=turn,
             scheduled=scheduled,
             launched=now,
-            leave=leave if self._form.streamed else float("nan"),
+            leave_after=1 + leave * (self._usual - 1) if streamed else math.nan,
             keep_text=self._keep_text,
         )
         exchange.on_end = self._ended
         self._watch(exchange, scheduled + self._form.deadline - now, Outcome.TIMEOUT)
-        if not self._form.streamed and leave == leave:
+        if not streamed and not math.isnan(leave):
             self._watch(exchange, leave * _LEAVE_SECONDS, Outcome.LEFT)
         self._recorder.launched += 1
         request = self._writer.write(question, exchange.key, self._histories.get(index, ()))
@@ -103,6 +111,8 @@ class Generator:
 
     def _ended(self, exchange: Exchange) -> None:
         self._recorder.add(exchange, self._priority(exchange))
+        if exchange.outcome in ANSWERED:
+            self._usual += (max(exchange.heard.contents, 1) - self._usual) / _REMEMBERED
         if not self._think(exchange):
             self._histories.pop(exchange.index, None)
             self._one_less()
