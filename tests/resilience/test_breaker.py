@@ -157,6 +157,18 @@ def test_calls_of_before_do_not_open_what_has_closed(clock: VirtualClock) -> Non
     assert breaker.state == "closed"
 
 
+def test_successes_of_before_do_not_close_what_has_opened(clock: VirtualClock) -> None:
+    breaker = make(clock)
+    slow = [breaker.begin() for _ in range(5)]
+    fail(breaker, 10)
+    clock.advance(LONGEST_OPEN)
+    breaker.begin()
+    for generation in slow:
+        breaker.succeeded(generation)
+    assert breaker.state == "half_open"
+    assert breaker.refuses
+
+
 def test_streams_that_break_off_after_a_first_result_open_it(clock: VirtualClock) -> None:
     breaker = make(clock)
     for _ in range(10):
@@ -231,6 +243,12 @@ class BreakerMachine(RuleBasedStateMachine):
             assert counted >= SETTINGS.failures * SETTINGS.calls
         if was_open_probe and outcome == "failed":
             assert self.breaker.state == "open"
+
+    @rule()
+    def outage(self) -> None:
+        while self.breaker.state == "closed":
+            self.failures_since_change += 1
+            self.breaker.failed(self.breaker.begin())
 
     @rule(seconds=st.sampled_from([0.1, 1.0, 5.0, 12.0]))
     def wait(self, seconds: float) -> None:

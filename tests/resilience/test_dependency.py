@@ -385,12 +385,19 @@ async def test_cancelled_while_waiting_for_a_permit_it_leaves_nothing(parts: Par
     assert parts.observer.calls == ["cancelled"]
 
 
-async def test_a_cancelled_probe_gives_its_place_back(clock: VirtualClock) -> None:
+@pytest.mark.parametrize(
+    "error",
+    [asyncio.CancelledError(), DeadlineExceeded("too short"), ModelRateLimited("429")],
+    ids=lambda error: type(error).__name__,
+)
+async def test_a_probe_that_says_nothing_gives_its_place_back(
+    clock: VirtualClock, error: BaseException
+) -> None:
     parts = Parts(clock, calls=1)
     await parts.call(ModelUnreachable("x"))
     clock.advance(7)
     for _ in range(5):
-        await parts.call(asyncio.CancelledError(), seconds=0.0)
+        await parts.call(error, seconds=0.0)
     assert parts.dependency.breaker_state == "half_open"
     assert parts.dependency.available
 
