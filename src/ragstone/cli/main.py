@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from ragstone.cli import ask, documents, evaluate, keys, setup
+from ragstone.cli import ask, documents, evaluate, keys, load, setup, simulate
 from ragstone.cli.context import Context
 from ragstone.domain.errors import RagstoneError
 
@@ -53,10 +53,12 @@ app.command()(ask.search)
 app.command()(setup.serve)
 app.command()(setup.demo)
 app.command("eval")(evaluate.evaluate)
+app.command()(load.load)
 app.command()(documents.jobs)
 app.add_typer(documents.collections_app, name="collections")
 app.add_typer(documents.documents_app, name="documents")
 app.add_typer(keys.keys_app, name="keys")
+app.add_typer(simulate.simulate_app, name="simulate")
 
 
 def main() -> None:
