@@ -117,6 +117,8 @@ def _language_model(
         base_url=endpoint.base_url,
         api_key=endpoint.api_key.get_secret_value(),
         connect_seconds=settings.llm.connect_seconds,
+        first_token_seconds=settings.llm.first_token_seconds,
+        gap_seconds=settings.llm.gap_seconds,
     )
 
 
