@@ -1,4 +1,4 @@
-"""How late the event loop wakes: the first sign that something blocks it."""
+"""How late the event loop wakes, the first sign that something blocks it, and its tasks."""
 
 import asyncio
 import time
@@ -15,3 +15,4 @@ async def watch_loop_lag(metrics: Metrics) -> None:
         due = time.perf_counter() + _INTERVAL_SECONDS
         await asyncio.sleep(_INTERVAL_SECONDS)
         metrics.event_loop_lag.observe(max(0.0, time.perf_counter() - due))
+        metrics.event_loop_tasks.set(len(asyncio.all_tasks()))

@@ -102,6 +102,8 @@ class Metrics:
         self.event_loop_lag = seconds(
             "rag_event_loop_lag_seconds", "How late the event loop wakes."
         )
+        self.event_loop_tasks = gauge("rag_event_loop_tasks", "Tasks that have not ended.")
+        self.open_reservations = gauge("rag_open_reservations", "Reservations not yet settled.")
 
     def render(self) -> bytes:
         """The exposition format that Prometheus scrapes."""

@@ -29,6 +29,7 @@ async def reserve_and_settle(
 ) -> AsyncIterator[Bill]:
     """Settles exactly once, also when the client has gone or a stage failed."""
     reservation = await ledger.reserve(principal, upper_bound)
+    metrics.open_reservations.inc()
     bill = Bill()
     try:
         yield bill
@@ -39,6 +40,7 @@ async def reserve_and_settle(
     finally:
         # Shielded: a second cancellation must not leave the reservation open.
         await asyncio.shield(ledger.settle(reservation, bill.usage, bill.outcome))
+        metrics.open_reservations.dec()
         _count(bill, metrics)
 
 
