@@ -20,6 +20,7 @@ from ragstone.domain.query import SearchRequest
 from ragstone.resilience.breaker import Breaker, BreakerSettings
 from ragstone.resilience.dependency import Dependency
 from ragstone.resilience.guarded import GuardedEmbedder, GuardedIndex, GuardedReranker
+from ragstone.resilience.hedge import Hedge
 from tests.clock import VirtualClock
 from tests.virtual_loop import run, running_clock
 
@@ -86,7 +87,7 @@ async def test_an_embedder_that_fails_is_left_alone_and_stays_an_embedder_error(
     clock: VirtualClock,
 ) -> None:
     part = Part()
-    guarded = GuardedEmbedder(part, dependency(clock))
+    guarded = GuardedEmbedder(part, dependency(clock), clock=clock)
     assert await guarded.embed_query("words") == [1.0, 0.0]
     await _fail(part, guarded, 3, EmbedderError("down"))
     asked = part.calls
@@ -103,7 +104,7 @@ async def test_documents_that_cannot_be_embedded_do_not_cut_off_queries(
     clock: VirtualClock,
 ) -> None:
     part = Part()
-    guarded = GuardedEmbedder(part, dependency(clock))
+    guarded = GuardedEmbedder(part, dependency(clock), clock=clock)
     part.error = EmbedderError("this text is too long")
     for _ in range(20):
         with pytest.raises(EmbedderError):
@@ -115,7 +116,7 @@ async def test_documents_that_cannot_be_embedded_do_not_cut_off_queries(
 
 async def test_an_embedders_other_properties_pass_through(clock: VirtualClock) -> None:
     part = Part()
-    guarded = GuardedEmbedder(part, dependency(clock))
+    guarded = GuardedEmbedder(part, dependency(clock), clock=clock)
     assert guarded.identity == part.identity
     assert guarded.count_tokens("two words") == 2
     await guarded.close()
@@ -125,8 +126,8 @@ async def test_an_embedders_other_properties_pass_through(clock: VirtualClock) -
 def test_an_embedder_that_hangs_is_found_out() -> None:
     async def main() -> None:
         clock, part = running_clock(), Part()
-        guard = dependency(clock)
-        guarded = GuardedEmbedder(part, guard, seconds=2.0)
+        guard = dependency(clock, fair_seconds=1.8)
+        guarded = GuardedEmbedder(part, guard, clock=clock, seconds=2.0)
         part.seconds = 1e6
         for _ in range(3):
             began = clock.monotonic()
@@ -213,7 +214,7 @@ def test_leaving_is_neutral_and_leaves_nothing() -> None:
         guard = dependency(clock)
         part.seconds = 1e6
         reranker = GuardedReranker(part, guard, clock=clock, seconds=9.0)
-        embedder = GuardedEmbedder(part, guard, seconds=9.0)
+        embedder = GuardedEmbedder(part, guard, clock=clock, seconds=9.0)
         for _ in range(10):
             leaving = [
                 asyncio.ensure_future(embedder.embed_query("words")),
@@ -227,5 +228,34 @@ def test_leaving_is_neutral_and_leaves_nothing() -> None:
             await asyncio.wait(leaving)
             assert guard.in_flight == 0
         assert guard.breaker_state == "closed"
+
+    run(main())
+
+
+def test_a_slow_replica_is_overtaken_by_a_second_call() -> None:
+    class Replicas(Part):
+        """Every twelfth call meets the slow one."""
+
+        async def _do(self) -> None:
+            self.seconds = 1.0 if self.calls % 12 == 11 else 0.01
+            await super()._do()
+
+    async def main() -> None:
+        clock, part = running_clock(), Replicas()
+        guard = dependency(clock)
+        hedge = Hedge(share=0.2, clock=clock)
+        embedder = GuardedEmbedder(part, guard, clock=clock, seconds=2.0, hedge=hedge)
+        reranker = GuardedReranker(part, guard, clock=clock, seconds=2.0, hedge=hedge)
+        slow = 0
+        for number in range(400):
+            began = clock.monotonic()
+            if number % 2:
+                await embedder.embed_query("words")
+            else:
+                await reranker.rerank("words", [], deadline=began + 10)
+            slow += number >= 100 and clock.monotonic() - began > 0.5
+        assert slow <= 3
+        assert guard.breaker_state == "closed"
+        assert guard.in_flight == 0
 
     run(main())

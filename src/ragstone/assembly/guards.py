@@ -1,5 +1,6 @@
 """The limits of each dependency, as the settings say."""
 
+from collections.abc import Callable
 from random import Random
 from typing import Final
 
@@ -10,6 +11,7 @@ from ragstone.resilience.breaker import Breaker, BreakerSettings
 from ragstone.resilience.dependency import Dependency
 from ragstone.resilience.gate import Gate, GateSettings
 from ragstone.resilience.guarded import GuardedEmbedder, GuardedIndex, GuardedReranker
+from ragstone.resilience.hedge import Hedge
 from ragstone.resilience.limiter import AdaptiveLimiter
 from ragstone.resilience.retry import RetrySettings
 from ragstone.resilience.throttle import ClientThrottle
@@ -22,17 +24,27 @@ _WITHIN_STAGE: Final = 0.9
 whose cancellation would say nothing about the reranker."""
 _FAIR_SECONDS: Final = 5.0
 """See `resilience.dependency`; less where `llm.first_token_seconds` is."""
+_FAIR_SHARE: Final = 0.9
+"""Of a guard's own time limit: a call that had this much of it had a fair chance."""
 
 
 class Guards:
     """Makes them; one for each process."""
 
     def __init__(
-        self, settings: Settings, clock: Clock, metrics: Metrics, *, random: Random | None = None
+        self,
+        settings: Settings,
+        clock: Clock,
+        metrics: Metrics,
+        *,
+        is_loaded: Callable[[], bool] = lambda: False,
+        random: Random | None = None,
     ) -> None:
-        """`random` spreads retries and probes; seed it to repeat a run."""
+        """`is_loaded`: no second calls while it is true. `random` spreads retries and probes;
+        seed it to repeat a run."""
         self.settings = settings
         self.clock = clock
+        self.is_loaded = is_loaded
         self.random = random or Random()
         self.observer = DependencyMetrics(metrics)
 
@@ -63,10 +75,16 @@ class Guards:
         )
 
     def embedder(self, embedder: Embedder) -> GuardedEmbedder:
-        is_remote = self.settings.embedder.provider == "openai"
+        """With a time limit and second calls when it is a server, which may have replicas."""
+        if self.settings.embedder.provider != "openai":
+            return GuardedEmbedder(embedder, self._broken_only("embedder"), clock=self.clock)
         seconds = min(_QUERY_SECONDS, self.settings.embedder.timeout_seconds)
         return GuardedEmbedder(
-            embedder, self._broken_only("embedder"), seconds=seconds if is_remote else None
+            embedder,
+            self._broken_only("embedder", fair_seconds=_FAIR_SHARE * seconds),
+            clock=self.clock,
+            seconds=seconds,
+            hedge=self._hedge("embedder"),
         )
 
     def index(self, index: Searcher) -> GuardedIndex:
@@ -76,9 +94,10 @@ class Guards:
         seconds = _WITHIN_STAGE * self.settings.reranker.timeout_seconds
         return GuardedReranker(
             reranker,
-            self._broken_only("reranker", fair_seconds=_WITHIN_STAGE * seconds),
+            self._broken_only("reranker", fair_seconds=_FAIR_SHARE * seconds),
             clock=self.clock,
             seconds=seconds,
+            hedge=self._hedge("reranker"),
         )
 
     def _broken_only(self, name: str, *, fair_seconds: float = _FAIR_SECONDS) -> Dependency:
@@ -89,6 +108,14 @@ class Guards:
             breaker=self._breaker(name),
             observer=self.observer,
             fair_seconds=fair_seconds,
+        )
+
+    def _hedge(self, name: str) -> Hedge:
+        return Hedge(
+            share=self.settings.resilience.hedge_share,
+            clock=self.clock,
+            is_loaded=self.is_loaded,
+            hedged=lambda outcome: self.observer.hedged(name, outcome),
         )
 
     def _breaker(self, name: str) -> Breaker:

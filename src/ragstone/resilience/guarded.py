@@ -7,7 +7,8 @@ caller's would end it as a cancellation, which says nothing about the dependency
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from math import inf
 from typing import Final
 
@@ -25,6 +26,7 @@ from ragstone.domain.principal import Principal
 from ragstone.domain.query import SearchRequest
 from ragstone.ports import Clock, Embedder, Reranker, Searcher
 from ragstone.resilience.dependency import Dependency
+from ragstone.resilience.hedge import Hedge
 
 _MARGIN: Final = 1.0
 """Seconds by which the reranker's own limit is later: ours tells whose time ran out."""
@@ -34,12 +36,23 @@ class GuardedEmbedder:
     """Implements `ports.Embedder`."""
 
     def __init__(
-        self, embedder: Embedder, dependency: Dependency, *, seconds: float | None = None
+        self,
+        embedder: Embedder,
+        dependency: Dependency,
+        *,
+        clock: Clock,
+        seconds: float | None = None,
+        hedge: Hedge | None = None,
     ) -> None:
-        """`seconds`: longest wait for a query's vector; None leaves it to the embedder."""
+        """`seconds`: longest wait for a query's vector; None leaves it to the embedder.
+
+        `hedge`: for a server that has several replicas.
+        """
         self._embedder = embedder
         self._dependency = dependency
+        self._clock = clock
         self._seconds = seconds
+        self._hedge = hedge
 
     @property
     def identity(self) -> EmbedderIdentity:
@@ -47,19 +60,24 @@ class GuardedEmbedder:
 
     async def embed_query(self, text: str) -> list[float]:
         try:
-            async with self._dependency.attempt(deadline=inf):
-                if self._seconds is None:
+            if self._seconds is None:
+                async with self._dependency.attempt(deadline=inf):
                     return await self._embedder.embed_query(text)
-                async with asyncio.timeout(self._seconds):
-                    return await self._embedder.embed_query(text)
-        except TimeoutError:
-            raise EmbedderError(
-                f"The embedder gave no vector within {self._seconds:g} seconds."
-            ) from None
-        except (CircuitOpen, DependencyBusy) as error:
+            return await self._embed_in_time(text, self._clock.monotonic() + self._seconds)
+        except (CircuitOpen, DependencyBusy, DeadlineExceeded) as error:
             raise EmbedderError(
                 error.message, remedy=error.remedy, retry_after=error.retry_after
             ) from error
+
+    async def _embed_in_time(self, text: str, until: float) -> list[float]:
+        async def call() -> list[float]:
+            async with (
+                self._dependency.attempt(deadline=until),
+                _until(until, self._clock, "embedder"),
+            ):
+                return await self._embedder.embed_query(text)
+
+        return await (self._hedge.read(call, call) if self._hedge else call())
 
     async def embed_documents(self, texts: Sequence[str]) -> list[list[float]]:
         """Refused like a query, but not counted: a batch of ingestion is repeated by ingestion,
@@ -105,13 +123,23 @@ class GuardedReranker:
     """Implements `ports.Reranker`."""
 
     def __init__(
-        self, reranker: Reranker, dependency: Dependency, *, clock: Clock, seconds: float
+        self,
+        reranker: Reranker,
+        dependency: Dependency,
+        *,
+        clock: Clock,
+        seconds: float,
+        hedge: Hedge | None = None,
     ) -> None:
-        """`seconds`: longest wait; a little below what the stage allows."""
+        """`seconds`: longest wait; a little below what the stage allows.
+
+        `hedge`: for a server that has several replicas.
+        """
         self._reranker = reranker
         self._dependency = dependency
         self._clock = clock
         self._seconds = seconds
+        self._hedge = hedge
 
     @property
     def name(self) -> str:
@@ -121,17 +149,25 @@ class GuardedReranker:
         self, question: str, passages: Sequence[Passage], *, deadline: float
     ) -> list[Passage]:
         until = min(deadline, self._clock.monotonic() + self._seconds)
+
+        async def call() -> list[Passage]:
+            async with (
+                self._dependency.attempt(deadline=until),
+                _until(until, self._clock, "reranker"),
+            ):
+                return await self._reranker.rerank(question, passages, deadline=until + _MARGIN)
+
         try:
-            async with self._dependency.attempt(deadline=until):
-                return await self._in_time(question, passages, until)
+            return await (self._hedge.read(call, call) if self._hedge else call())
         except DeadlineExceeded as error:
             raise DependencyError(error.message, remedy=error.remedy) from error
 
-    async def _in_time(
-        self, question: str, passages: Sequence[Passage], until: float
-    ) -> list[Passage]:
-        try:
-            async with asyncio.timeout(until - self._clock.monotonic()):
-                return await self._reranker.rerank(question, passages, deadline=until + _MARGIN)
-        except TimeoutError:
-            raise DeadlineExceeded(f"The reranker {self.name} did not answer in time.") from None
+
+@asynccontextmanager
+async def _until(at: float, clock: Clock, name: str) -> AsyncIterator[None]:
+    """Raises `DeadlineExceeded` in time; whether it counts is the dependency's to judge."""
+    try:
+        async with asyncio.timeout(at - clock.monotonic()):
+            yield
+    except TimeoutError:
+        raise DeadlineExceeded(f"The {name} did not answer in time.") from None
