@@ -26,10 +26,12 @@ from ragstone.pipeline.answer import answer
 from ragstone.pipeline.services import Services
 from ragstone.ports import DocumentChunks
 from ragstone.records.memory import MemoryRecords
-from ragstone.resilience.admission import FixedAdmission
+from ragstone.resilience.admission import GatedAdmission
 from ragstone.resilience.deadline import Deadline
+from ragstone.resilience.gate import Gate, GateSettings
 from tests.pipeline.passages import RECIPE
 
+GATE = GateSettings(queue=2, target_seconds=0.02, interval_seconds=0.5, tenant_share=1.0)
 ANN = Principal(tenant="acme")
 TEXT = "Full-price items can be returned within 45 days of delivery."
 ASKED = "Within how many days of delivery can full-price items be returned?"
@@ -58,7 +60,8 @@ class World:
         self.records = MemoryRecords(self.clock)
         self.index = MemoryIndex()
         self.ledger = UsageLedger()
-        self.admission = FixedAdmission(concurrency=2, queue=2, clock=self.clock)
+        gate = Gate("server", limit=lambda: 2, settings=GATE, clock=self.clock)
+        self.admission = GatedAdmission(gate, in_flight=4, clock=self.clock)
         self.cache = MemoryCache(max_bytes=1_000_000, clock=self.clock)
         self.model = model
 

@@ -41,7 +41,7 @@ def gate(limit: int | Limit, clock: VirtualClock, **changed: Any) -> Gate:
         limit=limit if isinstance(limit, Limit) else Limit(limit),
         settings=GateSettings(**settings),
         clock=clock,
-        rng=random.Random(7),
+        random=random.Random(7),
     )
 
 

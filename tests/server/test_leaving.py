@@ -80,9 +80,9 @@ async def test_leaving_the_queue_frees_the_place_in_it(start: Start, stream: boo
     second = asyncio.create_task(
         running.json("POST", "/v1/answers", {**QUESTION, "stream": stream})
     )
-    await _until(lambda: admission.queued)
+    await _until(lambda: admission.waiting)
     second.cancel()
-    await _until(lambda: not admission.queued)
+    await _until(lambda: not admission.waiting)
     assert await _outcome(running, "/v1/answers") == "cancelled"
     assert len(model.prompts) == 1
     first.cancel()

@@ -190,7 +190,8 @@ async def test_embeddings_queue_and_are_refused_like_questions(start: Start) -> 
     body = {"model": "fake", "input": ["a lamp", "a rug"]}
     admission = running.system.services.admission
     principal = Principal(tenant="default")
-    async with admission.admit(principal, deadline=running.system.clock.monotonic() + 60):
+    deadline = running.system.clock.monotonic() + 60
+    async with admission.admit(principal, priority="critical", weight=1, deadline=deadline):
         status, refused = await running.json("POST", "/v1/embeddings", body)
         assert (status, refused["error"]["code"]) == (503, "overloaded")
     assert (await running.json("POST", "/v1/embeddings", body))[0] == 200

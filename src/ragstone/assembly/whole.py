@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Final
 
+from ragstone.assembly.admission import open_admission
 from ragstone.assembly.models import open_embedder, open_model, open_reranker
 from ragstone.caches.memory import MemoryCache
 from ragstone.domain.clock import SystemClock
@@ -29,7 +30,6 @@ from ragstone.ports import Clock, Embedder, Index, Records
 from ragstone.records.cached import CachedRecords
 from ragstone.records.engine import sqlite_url
 from ragstone.records.sql_records import SqlRecords
-from ragstone.resilience.admission import FixedAdmission
 from ragstone.settings import Settings
 from ragstone.system import Stores, System
 
@@ -57,11 +57,7 @@ async def open_system(
         stack.push_async_callback(index.close)
         services = Services(
             records=records,
-            admission=FixedAdmission(
-                concurrency=settings.admission.concurrency,
-                queue=settings.admission.queue,
-                clock=clock,
-            ),
+            admission=open_admission(settings, clock),
             ledger=UsageLedger(),
             embedder=embedder,
             index=index,

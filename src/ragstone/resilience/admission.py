@@ -1,112 +1,227 @@
-"""A fixed number of questions at once, and a bounded queue before them."""
+"""Who may begin now: a slot for a request's own work, and a place among those in flight.
 
-import asyncio
-from collections import deque
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from typing import Final
+A slot guards this machine's processor and is given back when the model begins to write; a place
+bounds memory and is kept until the last byte. The slots are a `Gate`; the places are counted.
+"""
 
-from ragstone.domain.errors import DeadlineExceeded, Overloaded
+from types import TracebackType
+from typing import Final, Protocol
+
+from ragstone.domain.errors import Overloaded, ShuttingDown
 from ragstone.domain.principal import Principal, Priority
 from ragstone.ports import Clock
+from ragstone.resilience.gate import RESERVED, Gate, Ticket
 
-_SMOOTHING: Final = 0.1
-"""Weight of the newest service time in the running mean that `Retry-After` is computed from."""
-
-
-@dataclass(frozen=True, slots=True)
-class AdmittedPermit:
-    """Implements `ports.Permit`."""
-
-    waited: float
-
-    def free_slot(self) -> None:
-        """The slot is kept until the end."""
+_BYTES_OF_A_UNIT: Final = 16_384
+_MOST_UNITS: Final = 8
+_RETRY_SECONDS: Final = 1.0
 
 
-class FixedAdmission:
-    """Implements `ports.Admission`: first come, first served, refusing beyond the queue.
-
-    A permit is handed from the request that ends to the one that waits longest, so the limit
-    is never exceeded in between; a waiter that is cancelled gives up its place or, when it
-    had just been handed a permit, passes it on.
-    """
-
-    def __init__(self, *, concurrency: int, queue: int, clock: Clock) -> None:
-        self._concurrency = concurrency
-        self._queue_limit = queue
-        self._clock = clock
-        self._waiting: deque[asyncio.Future[None]] = deque()
-        self._mean_service = 1.0
-        self.in_flight = 0
+class SlotLimiter(Protocol):
+    """How many slots there are, learnt from how long each is held; see `limiter`."""
 
     @property
-    def queued(self) -> int:
-        return len(self._waiting)
+    def limit(self) -> int: ...
+
+    def sample(self, latency: float, in_flight: int) -> None: ...
+
+
+def weight_of(body_bytes: int | None) -> int:
+    """The slots that a request takes: one, and one more for each full 16 kB of body, at most 8.
+
+    A question is a few hundred bytes; what takes longer to parse, to embed and to pack is a long
+    conversation or a long list of texts. None: the length is not known yet, and counts as short.
+    """
+    return min(_MOST_UNITS, 1 + (body_bytes or 0) // _BYTES_OF_A_UNIT)
+
+
+class AdmittedRequest:
+    """Implements `ports.Permit`, and is the context in which the request runs."""
+
+    __slots__ = ("_admission", "_deadline", "_priority", "_tenant", "_ticket", "_weight")
+
+    def __init__(
+        self,
+        admission: "GatedAdmission",
+        tenant: str,
+        priority: Priority,
+        weight: int,
+        deadline: float,
+    ) -> None:
+        self._admission = admission
+        self._tenant = tenant
+        self._priority: Priority = priority
+        self._weight = weight
+        self._deadline = deadline
+        self._ticket: Ticket | None = None
+
+    async def __aenter__(self) -> "AdmittedRequest":
+        admission = self._admission
+        admission.take_place(self._priority)
+        try:
+            self._ticket = await admission.gate.acquire(
+                tenant=self._tenant,
+                priority=self._priority,
+                weight=self._weight,
+                deadline=self._deadline,
+            )
+        except BaseException:
+            admission.give_place()
+            raise
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        assert self._ticket is not None
+        if kind is None:
+            self.free_slot()
+        else:  # broken off: how long the slot was held tells nothing about the load
+            self._ticket.release()
+        self._admission.give_place()
+
+    @property
+    def waited(self) -> float:
+        assert self._ticket is not None
+        return self._ticket.waited
+
+    def free_slot(self) -> None:
+        assert self._ticket is not None
+        if self._ticket.held:
+            self._admission.learn(self._ticket)
+            self._ticket.release()
+
+
+class GatedAdmission:
+    """Implements `ports.Admission` over a gate for the slots and a bound on what is in flight.
+
+    The classes keep the same distance from the bound as from the gate's limit. With a `limiter`,
+    the time for which slots are held decides how many there are: give its `limit` to the gate.
+    """
+
+    def __init__(
+        self, gate: Gate, *, in_flight: int, clock: Clock, limiter: SlotLimiter | None = None
+    ) -> None:
+        self.gate = gate
+        self._clock = clock
+        self._limiter = limiter
+        self._places = 0
+        self._most: dict[Priority, int] = {
+            name: max(1, in_flight - round(share * in_flight)) for name, share in RESERVED.items()
+        }
+
+    @property
+    def in_flight(self) -> int:
+        """Requests that were let in and have not ended."""
+        return self._places - self.gate.waiting
+
+    @property
+    def waiting(self) -> int:
+        return self.gate.waiting
+
+    @property
+    def slots_in_use(self) -> int:
+        return self.gate.in_use
 
     def check(
         self, principal: Principal, *, priority: Priority, weight: int, deadline: float
     ) -> None:
-        """Nothing is refused before `admit`."""
+        """As the port says."""
+        self._refuse_beyond(priority)
+        self.gate.check(
+            tenant=principal.tenant, priority=priority, weight=weight, deadline=deadline
+        )
 
-    @asynccontextmanager
-    async def admit(
+    def admit(
         self, principal: Principal, *, priority: Priority, weight: int, deadline: float
-    ) -> AsyncIterator[AdmittedPermit]:
-        """Raises `Overloaded` (the queue is full), `DeadlineExceeded` (waited too long)."""
-        arrived = self._clock.monotonic()
-        await self._acquire(deadline)
-        started = self._clock.monotonic()
-        try:
-            yield AdmittedPermit(waited=started - arrived)
-        finally:
-            self._note_service(self._clock.monotonic() - started)
-            self._release()
+    ) -> AdmittedRequest:
+        """As the port says."""
+        return AdmittedRequest(self, principal.tenant, priority, weight, deadline)
 
-    async def _acquire(self, deadline: float) -> None:
-        if self.in_flight < self._concurrency:
-            self.in_flight += 1
-            return
-        if len(self._waiting) >= self._queue_limit:
+    def close(self) -> None:
+        """Refuses from now on, and who waits; requests in flight go on."""
+        self.gate.close()
+
+    def take_place(self, priority: Priority) -> None:
+        """For `AdmittedRequest`. Raises `Overloaded`."""
+        self._refuse_beyond(priority)
+        self._places += 1
+
+    def give_place(self) -> None:
+        self._places -= 1
+
+    def learn(self, ticket: Ticket) -> None:
+        """A slot was held to its end and is about to be given back."""
+        if self._limiter is not None:
+            self._limiter.sample(self._clock.monotonic() - ticket.since, self.gate.in_use)
+
+    def _refuse_beyond(self, priority: Priority) -> None:
+        if self._places >= self._most[priority]:
             raise Overloaded(
-                f"The server is answering {self.in_flight} questions and "
-                f"{len(self._waiting)} more are waiting.",
-                remedy="Try again shortly.",
-                retry_after=self._expected_wait(),
+                "The server holds as many requests as it may, open streams included.",
+                remedy="Try again later.",
+                retry_after=self.gate.retry_after(),
             )
-        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append(turn)
-        try:
-            async with asyncio.timeout(deadline - self._clock.monotonic()):
-                await turn
-        except BaseException as error:
-            self._withdraw(turn)
-            if isinstance(error, TimeoutError):
-                raise DeadlineExceeded(
-                    "The question waited for its turn until its time was used up.",
-                    remedy="Try again shortly.",
-                    retry_after=self._expected_wait(),
-                ) from None
-            raise
 
-    def _withdraw(self, turn: asyncio.Future[None]) -> None:
-        if turn.done() and not turn.cancelled():
-            self._release()  # handed over at the very moment of leaving
-        elif turn in self._waiting:
-            self._waiting.remove(turn)
 
-    def _release(self) -> None:
-        while self._waiting:
-            turn = self._waiting.popleft()
-            if not turn.done():
-                turn.set_result(None)  # the permit changes hands: in_flight stays
-                return
-        self.in_flight -= 1
+class OpenAdmission:
+    """Implements `ports.Admission` without refusing anybody before it closes; it only counts."""
 
-    def _note_service(self, seconds: float) -> None:
-        self._mean_service += _SMOOTHING * (seconds - self._mean_service)
+    waiting: Final = 0
 
-    def _expected_wait(self) -> float:
-        """Seconds until a request arriving now would begin (Little's law), at least one."""
-        return max(1.0, self._mean_service * (len(self._waiting) + 1) / self._concurrency)
+    def __init__(self) -> None:
+        self.in_flight = 0
+        self.slots_in_use = 0
+        self._closed = False
+
+    def check(
+        self, principal: Principal, *, priority: Priority, weight: int, deadline: float
+    ) -> None:
+        """Raises `ShuttingDown` only."""
+        if self._closed:
+            raise ShuttingDown(
+                "The server is shutting down.",
+                remedy="Try again: another process answers.",
+                retry_after=_RETRY_SECONDS,
+            )
+
+    def admit(
+        self, principal: Principal, *, priority: Priority, weight: int, deadline: float
+    ) -> "CountedRequest":
+        self.check(principal, priority=priority, weight=weight, deadline=deadline)
+        return CountedRequest(self, weight)
+
+    def close(self) -> None:
+        """Refuses from now on."""
+        self._closed = True
+
+
+class CountedRequest:
+    """Implements `ports.Permit` for `OpenAdmission`."""
+
+    waited: Final = 0.0
+
+    def __init__(self, admission: OpenAdmission, weight: int) -> None:
+        self._admission = admission
+        self._weight = weight
+
+    async def __aenter__(self) -> "CountedRequest":
+        self._admission.in_flight += 1
+        self._admission.slots_in_use += self._weight
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.free_slot()
+        self._admission.in_flight -= 1
+
+    def free_slot(self) -> None:
+        self._admission.slots_in_use -= self._weight
+        self._weight = 0

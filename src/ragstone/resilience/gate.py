@@ -14,9 +14,9 @@ twice or lost, whoever is cancelled when.
 """
 
 import asyncio
-import random
 from collections.abc import Callable
 from dataclasses import dataclass
+from random import Random
 from typing import Final
 
 from ragstone.domain.errors import (
@@ -64,22 +64,24 @@ class GateSettings:
 class Ticket:
     """Units in use, until `release`."""
 
-    __slots__ = ("_gate", "_held", "_since", "_tenant", "_weight", "waited")
+    __slots__ = ("_gate", "_tenant", "_weight", "held", "since", "waited")
 
     def __init__(self, gate: "Gate", tenant: str, weight: int, since: float, waited: float) -> None:
         self._gate = gate
         self._tenant = tenant
         self._weight = weight
-        self._since = since
-        self._held = True
+        self.held = True
+        """Until `release`."""
+        self.since = since
+        """When it was let in, by `Clock.monotonic`."""
         self.waited = waited
         """Seconds in the queue."""
 
     def release(self) -> None:
         """Gives the units to who is next. A second call does nothing."""
-        if self._held:
-            self._held = False
-            self._gate._give_back(self._tenant, self._weight, self._since)
+        if self.held:
+            self.held = False
+            self._gate._give_back(self._tenant, self._weight, self.since)
 
 
 class Gate:
@@ -87,7 +89,7 @@ class Gate:
 
     With a `board` the limit holds over all processes that share it. `limit` may change at any
     time: when it falls below what is in use, nobody is let in until it is above again; call
-    `kick` when it has risen. Not to be shared between threads.
+    `kick` when it has risen. `random` spreads `Retry-After`. Not to be shared between threads.
     """
 
     def __init__(
@@ -98,12 +100,12 @@ class Gate:
         settings: GateSettings,
         clock: Clock,
         board: Units | None = None,
-        rng: random.Random | None = None,
+        random: Random | None = None,
     ) -> None:
         self._name = name
         self._limit = limit
         self._clock = clock
-        self._random = rng or random.Random()
+        self._random = random or Random()
         self._share = settings.tenant_share
         self._units = board if board is not None else LocalUnits()
         self._room = WaitingRoom(
@@ -362,12 +364,12 @@ class Gate:
             return TooManyRequests(
                 f"This tenant has its share of the {self._name} in use, and others get in.",
                 remedy="Send fewer requests at once, or try again later.",
-                retry_after=self._retry_after(),
+                retry_after=self.retry_after(),
             )
         return Overloaded(
             f"The {self._name} has no room for another request now.",
             remedy="Try again later.",
-            retry_after=self._retry_after(),
+            retry_after=self.retry_after(),
         )
 
     def _has_share_among_others(self, tenant: str) -> bool:
@@ -379,7 +381,7 @@ class Gate:
         return DeadlineExceeded(
             f"The request's time is used up before the {self._name} has room for it.",
             remedy="Try again later, or allow more time.",
-            retry_after=self._retry_after(),
+            retry_after=self.retry_after(),
         )
 
     def _shutting_down(self) -> RagstoneError:
@@ -389,8 +391,8 @@ class Gate:
             retry_after=_LEAST_RETRY_SECONDS,
         )
 
-    def _retry_after(self) -> float:
-        """The expected wait behind all who wait now, times 1 to 2 so that not all come at once."""
+    def retry_after(self) -> float:
+        """Seconds: the wait behind all who wait now, times 1 to 2 so that not all come at once."""
         waiting = sum(line.units for line in self._room.lines)
         expected = self._seconds_for(_CLASSES - 1, waiting)
         return max(_LEAST_RETRY_SECONDS, expected) * self._random.uniform(1.0, 2.0)
