@@ -4,17 +4,16 @@ Everything is opened in the order in which it is needed and closed in the revers
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+import secrets
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Final
 
-from ragstone.assembly.admission import open_admission
-from ragstone.assembly.models import open_embedder, open_model, open_reranker
-from ragstone.caches.memory import MemoryCache
+from ragstone.assembly.models import open_embedder
+from ragstone.assembly.question_path import in_background, open_services
 from ragstone.domain.clock import SystemClock
 from ragstone.domain.principal import Principal
-from ragstone.domain.query import FusionSettings, SearchRequest
-from ragstone.governance.ledger import UsageLedger
+from ragstone.domain.query import SearchRequest
 from ragstone.home import Home, open_home
 from ragstone.index.qdrant_edge import QdrantEdgeIndex
 from ragstone.ingest.chunk import ChunkSettings
@@ -25,7 +24,7 @@ from ragstone.models.llms.connection import open_session
 from ragstone.observe.ingestion import IngestMetrics
 from ragstone.observe.loop_lag import watch_loop_lag
 from ragstone.observe.metrics import Metrics
-from ragstone.pipeline.services import Recipe, Services
+from ragstone.pipeline.services import Services
 from ragstone.ports import Clock, Embedder, Index, Records
 from ragstone.records.cached import CachedRecords
 from ragstone.records.engine import sqlite_url
@@ -38,11 +37,15 @@ _WARMING_QUERY: Final = "warm up"
 
 @asynccontextmanager
 async def open_system(
-    settings: Settings, *, on_build: Callable[[], None] | None = None
+    settings: Settings,
+    *,
+    on_build: Callable[[], None] | None = None,
+    local_token: str | None = None,
 ) -> AsyncIterator[System]:
     """A system that runs until the context ends. Raises `StartupError`s.
 
     `on_build` is called when the embedding model must be built first, which takes seconds.
+    `local_token` is what commands of this machine show instead of a key; else one is made.
     """
     async with AsyncExitStack() as stack:
         clock = SystemClock()
@@ -55,18 +58,14 @@ async def open_system(
         stack.push_async_callback(embedder.close)
         index = QdrantEdgeIndex(home.index)
         stack.push_async_callback(index.close)
-        services = Services(
+        services = open_services(
+            settings,
             records=records,
-            admission=open_admission(settings, clock),
-            ledger=UsageLedger(),
             embedder=embedder,
             index=index,
-            reranker=open_reranker(settings, session, clock),
-            model=open_model(settings, session, clock),
-            cache=_cache(settings, clock),
+            session=session,
             clock=clock,
             metrics=metrics,
-            recipe=_recipe(settings),
         )
         ingestion = await _open_ingestion(settings, services, records, index, stack)
         system = System(
@@ -77,9 +76,10 @@ async def open_system(
             ),
             clock=clock,
             warm=lambda: _warm(records, embedder, index),
+            local_token=local_token or secrets.token_urlsafe(32),
         )
-        _in_background(stack, system.warm_up())
-        _in_background(stack, watch_loop_lag(metrics))
+        in_background(stack, system.warm_up())
+        in_background(stack, watch_loop_lag(metrics))
         yield system
 
 
@@ -90,27 +90,6 @@ async def _open_records(
     sql = await asyncio.to_thread(SqlRecords.open, url, clock)
     stack.push_async_callback(sql.close)
     return CachedRecords(sql, clock)
-
-
-def _cache(settings: Settings, clock: Clock) -> MemoryCache | None:
-    if not settings.cache.enabled:
-        return None
-    return MemoryCache(max_bytes=settings.cache.max_bytes, clock=clock)
-
-
-def _recipe(settings: Settings) -> Recipe:
-    return Recipe(
-        candidates=settings.retrieval.candidates,
-        fusion=FusionSettings(
-            method=settings.retrieval.fusion, dense_weight=settings.retrieval.dense_weight
-        ),
-        context_tokens=settings.retrieval.context_tokens,
-        max_tokens=settings.llm.max_tokens,
-        temperature=settings.llm.temperature,
-        model_seconds=settings.llm.timeout_seconds,
-        rerank_seconds=settings.reranker.timeout_seconds,
-        cache_ttl_seconds=settings.cache.ttl_seconds,
-    )
 
 
 async def _open_ingestion(
@@ -158,14 +137,3 @@ async def _warm(records: Records, embedder: Embedder, index: Index) -> None:
                 collection=collection.name, vector=vector, text=_WARMING_QUERY, limit=1
             )
             await index.search(Principal(tenant=collection.tenant), request)
-
-
-def _in_background(stack: AsyncExitStack, work: Coroutine[object, object, None]) -> None:
-    task = asyncio.create_task(work)
-
-    async def end() -> None:
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
-
-    stack.push_async_callback(end)

@@ -1,0 +1,98 @@
+"""Settings become a gateway: the question path over an engine in another process."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Final
+
+import msgspec
+
+from ragstone.assembly.question_path import in_background, open_services
+from ragstone.domain.clock import SystemClock
+from ragstone.domain.errors import DependencyError
+from ragstone.hop.address import EngineAddress
+from ragstone.hop.client import EngineClient
+from ragstone.hop.messages import ABOUT, About
+from ragstone.index.remote import RemoteIndex
+from ragstone.models.embedders.remote import RemoteEmbedder
+from ragstone.models.llms.connection import open_session
+from ragstone.observe.loop_lag import watch_loop_lag
+from ragstone.observe.metrics import Metrics
+from ragstone.records.cached import CachedReader
+from ragstone.records.remote import RemoteRecords
+from ragstone.resilience.units import Units
+from ragstone.settings import Settings
+from ragstone.system import System
+
+_PAUSE_SECONDS: Final = 0.5
+_ABOUT = msgspec.json.Decoder(About)
+
+
+@asynccontextmanager
+async def open_gateway(
+    settings: Settings,
+    address: EngineAddress,
+    *,
+    token: str,
+    local_token: str,
+    board: Units | None = None,
+) -> AsyncIterator[System]:
+    """A gateway that runs until the context ends; waits for its engine as long as it takes.
+
+    `token` is the engine's, `local_token` what commands of this machine show instead of a key.
+    With a `board` the limits of admission hold over all gateways that share it.
+    """
+    async with AsyncExitStack() as stack:
+        clock = SystemClock()
+        metrics = Metrics()
+        engine = EngineClient(address, token=token, timeout_seconds=settings.engine.timeout_seconds)
+        stack.push_async_callback(engine.close)
+        session = await open_session(max_connections=settings.llm.max_connections)
+        await stack.enter_async_context(session)
+        about = await _first_about(engine)
+        services = open_services(
+            settings,
+            records=CachedReader(RemoteRecords(engine), clock),
+            embedder=RemoteEmbedder(engine, about.embedder),
+            index=RemoteIndex(engine),
+            session=session,
+            clock=clock,
+            metrics=metrics,
+            board=board,
+        )
+
+        async def warm() -> None:
+            await _about(engine)
+
+        async def engine_parts() -> dict[str, bool]:
+            try:
+                return (await _about(engine)).parts
+            except DependencyError:
+                return {"engine": False}
+
+        system = System(
+            settings=settings,
+            services=services,
+            clock=clock,
+            warm=warm,
+            engine_parts=engine_parts,
+            local_token=local_token,
+        )
+        in_background(stack, system.warm_up())
+        in_background(stack, watch_loop_lag(metrics))
+        yield system
+
+
+async def _about(engine: EngineClient) -> About:
+    return _ABOUT.decode(await engine.ask(ABOUT, b"null", DependencyError))
+
+
+async def _first_about(engine: EngineClient) -> About:
+    """An engine may be building its model first, which takes a minute."""
+    while True:
+        try:
+            return await _about(engine)
+        except DependencyError as error:
+            if error.field == "engine.token":  # waiting does not help
+                raise
+            await asyncio.sleep(_PAUSE_SECONDS)

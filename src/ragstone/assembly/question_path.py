@@ -1,0 +1,81 @@
+"""What a question passes through, the same in a whole server and in a gateway."""
+
+import asyncio
+from collections.abc import Coroutine
+from contextlib import AsyncExitStack, suppress
+
+import aiohttp
+
+from ragstone.assembly.admission import open_admission
+from ragstone.assembly.models import open_model, open_reranker
+from ragstone.caches.memory import MemoryCache
+from ragstone.domain.query import FusionSettings
+from ragstone.governance.ledger import UsageLedger
+from ragstone.observe.metrics import Metrics
+from ragstone.pipeline.services import Recipe, Services
+from ragstone.ports import Clock, Embedder, RecordsReader, Searcher
+from ragstone.resilience.units import Units
+from ragstone.settings import Settings
+
+
+def open_services(
+    settings: Settings,
+    *,
+    records: RecordsReader,
+    embedder: Embedder,
+    index: Searcher,
+    session: aiohttp.ClientSession,
+    clock: Clock,
+    metrics: Metrics,
+    board: Units | None = None,
+) -> Services:
+    """The services over records, embedder and index, wherever those are.
+
+    With a `board` the limits of admission hold over all processes that share it.
+    """
+    return Services(
+        records=records,
+        admission=open_admission(settings, clock, board),
+        ledger=UsageLedger(),
+        embedder=embedder,
+        index=index,
+        reranker=open_reranker(settings, session, clock),
+        model=open_model(settings, session, clock),
+        cache=_cache(settings, clock),
+        clock=clock,
+        metrics=metrics,
+        recipe=_recipe(settings),
+    )
+
+
+def _cache(settings: Settings, clock: Clock) -> MemoryCache | None:
+    if not settings.cache.enabled:
+        return None
+    return MemoryCache(max_bytes=settings.cache.max_bytes, clock=clock)
+
+
+def _recipe(settings: Settings) -> Recipe:
+    return Recipe(
+        candidates=settings.retrieval.candidates,
+        fusion=FusionSettings(
+            method=settings.retrieval.fusion, dense_weight=settings.retrieval.dense_weight
+        ),
+        context_tokens=settings.retrieval.context_tokens,
+        max_tokens=settings.llm.max_tokens,
+        temperature=settings.llm.temperature,
+        model_seconds=settings.llm.timeout_seconds,
+        rerank_seconds=settings.reranker.timeout_seconds,
+        cache_ttl_seconds=settings.cache.ttl_seconds,
+    )
+
+
+def in_background(stack: AsyncExitStack, work: Coroutine[object, object, None]) -> None:
+    """Runs `work` until the context ends."""
+    task = asyncio.create_task(work)
+
+    async def end() -> None:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+    stack.push_async_callback(end)
