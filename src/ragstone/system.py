@@ -144,11 +144,4 @@ class System:
 
     def render_metrics(self) -> bytes:
         """Prometheus text, of all processes; gauges are read at this moment."""
-        self.measure()
         return self.metrics.render()
-
-    def measure(self) -> None:
-        """Bring the gauges up to date."""
-        if self.stores is not None:
-            self.metrics.ingest_queue_depth.set(self.stores.ingestion.queue_depth)
-        self.metrics.concurrency_limit.labels("answers").set(self.settings.admission.concurrency)

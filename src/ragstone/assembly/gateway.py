@@ -16,7 +16,7 @@ from ragstone.hop.messages import ABOUT, About
 from ragstone.index.remote import RemoteIndex
 from ragstone.models.embedders.remote import RemoteEmbedder
 from ragstone.models.llms.connection import open_session
-from ragstone.observe.loop_lag import watch_loop_lag
+from ragstone.observe.loop_lag import watch_process
 from ragstone.observe.metrics import Metrics
 from ragstone.records.cached import CachedReader
 from ragstone.records.remote import RemoteRecords
@@ -79,7 +79,7 @@ async def open_gateway(
             local_token=local_token,
         )
         in_background(stack, system.warm_up())
-        in_background(stack, watch_loop_lag(metrics))
+        in_background(stack, watch_process(metrics))
         yield system
 
 

@@ -33,9 +33,15 @@ def open_services(
 
     With a `board` the limits of admission hold over all processes that share it.
     """
+    admission = open_admission(settings, clock, board)
+    processes = 1 if board is None else board.processes
+    metrics.follow(
+        metrics.concurrency_limit.labels("answers"),
+        lambda: settings.admission.concurrency / processes,
+    )
     return Services(
         records=records,
-        admission=open_admission(settings, clock, board),
+        admission=admission,
         ledger=UsageLedger(),
         embedder=embedder,
         index=index,

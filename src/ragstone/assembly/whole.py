@@ -22,7 +22,7 @@ from ragstone.ingest.parser_process import ParserPool
 from ragstone.ingest.service import Ingestion, IngestionSettings
 from ragstone.models.llms.connection import open_session
 from ragstone.observe.ingestion import IngestMetrics
-from ragstone.observe.loop_lag import watch_loop_lag
+from ragstone.observe.loop_lag import watch_process
 from ragstone.observe.metrics import Metrics
 from ragstone.pipeline.services import Services
 from ragstone.ports import Clock, Embedder, Index, Records
@@ -68,6 +68,7 @@ async def open_system(
             metrics=metrics,
         )
         ingestion = await _open_ingestion(settings, services, records, index, stack)
+        metrics.follow(metrics.ingest_queue_depth, lambda: ingestion.queue_depth)
         system = System(
             settings=settings,
             services=services,
@@ -79,7 +80,7 @@ async def open_system(
             local_token=local_token or secrets.token_urlsafe(32),
         )
         in_background(stack, system.warm_up())
-        in_background(stack, watch_loop_lag(metrics))
+        in_background(stack, watch_process(metrics))
         yield system
 
 

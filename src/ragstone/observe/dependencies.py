@@ -42,7 +42,7 @@ class DependencyMetrics:
     def _show(self, dependency: str) -> None:
         """Read only when the metrics are: both change with every call."""
         limits, metrics = self._limits, self._metrics
-        metrics.in_flight.labels(dependency).set_function(lambda: limits[dependency][1])
+        metrics.follow(metrics.in_flight.labels(dependency), lambda: limits[dependency][1])
         if limits[dependency][0]:
             limit = metrics.concurrency_limit.labels(dependency)
-            limit.set_function(lambda: limits[dependency][0])
+            metrics.follow(limit, lambda: limits[dependency][0])

@@ -1,13 +1,20 @@
 """The Prometheus metrics: names and labels are a contract (see docs/metrics.md).
 
 No tenant, user, document or question is ever a label.
+
+Where several processes serve, each keeps its numbers in files of a shared folder, and any of
+them renders the sum (prometheus_client's multiprocess mode). The client decides so when it is
+first imported, so the folder's name must be in the environment of a process before that.
 """
 
+import os
+from collections.abc import Callable
 from functools import cache
-from typing import Final, TypeVar
+from typing import Final, Literal, TypeVar
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
+from prometheus_client.multiprocess import MultiProcessCollector
 
 _Metric = TypeVar("_Metric", Counter, Gauge, Histogram)
 
@@ -19,18 +26,27 @@ LATENCY_BUCKETS: Final = (
 
 CONTENT_TYPE: Final = CONTENT_TYPE_LATEST
 
+FOLDER_VARIABLE: Final = "PROMETHEUS_MULTIPROC_DIR"
+"""The environment variable that names the shared folder."""
+
+_Joined = Literal["livesum", "livemax"]
+"""How the gauges of the living processes become one."""
+
 
 class Metrics:
     """All metrics of one server in a registry of its own."""
 
     def __init__(self) -> None:
         self.registry = registry = CollectorRegistry()
+        self._followed: list[tuple[Gauge, Callable[[], float]]] = []
 
         def counter(name: str, text: str, *labels: str) -> Counter:
             return _remembering(Counter(name, text, labels, registry=registry))
 
-        def gauge(name: str, text: str, *labels: str) -> Gauge:
-            return _remembering(Gauge(name, text, labels, registry=registry))
+        def gauge(name: str, text: str, *labels: str, joined: _Joined = "livesum") -> Gauge:
+            return _remembering(
+                Gauge(name, text, labels, registry=registry, multiprocess_mode=joined)
+            )
 
         def seconds(name: str, text: str, *labels: str) -> Histogram:
             return _remembering(
@@ -65,11 +81,13 @@ class Metrics:
             "rag_dependency_requests_total", "Calls out.", "dependency", "outcome"
         )
         self.breaker_state = gauge(
-            "rag_breaker_state", "0 closed, 1 half open, 2 open.", "dependency"
+            "rag_breaker_state", "0 closed, 1 half open, 2 open.", "dependency", joined="livemax"
         )
         self.retries = counter("rag_retries_total", "Calls repeated.", "dependency", "outcome")
         self.hedges = counter("rag_hedges_total", "Second calls.", "dependency", "outcome")
-        self.ladder_rung = gauge("rag_ladder_rung", "Rungs that load has taken, 0 is none.")
+        self.ladder_rung = gauge(
+            "rag_ladder_rung", "Rungs that load has taken, 0 is none.", joined="livemax"
+        )
         self.cache_requests = counter(
             "rag_cache_requests_total", "Look-ups in caches.", "cache", "outcome"
         )
@@ -105,9 +123,24 @@ class Metrics:
         self.event_loop_tasks = gauge("rag_event_loop_tasks", "Tasks that have not ended.")
         self.open_reservations = gauge("rag_open_reservations", "Reservations not yet settled.")
 
+    def follow(self, gauge: Gauge, value: Callable[[], float]) -> None:
+        """`gauge` shows `value` as it is when the metrics are read."""
+        self._followed.append((gauge, value))
+
+    def measure(self) -> None:
+        """Bring the gauges up to date; with several processes each has to do so by itself."""
+        for gauge, value in self._followed:
+            gauge.set(value())
+
     def render(self) -> bytes:
-        """The exposition format that Prometheus scrapes."""
-        return generate_latest(self.registry)
+        """The exposition format that Prometheus scrapes, summed over all processes."""
+        self.measure()
+        folder = os.environ.get(FOLDER_VARIABLE)
+        if folder is None:
+            return generate_latest(self.registry)
+        joined = CollectorRegistry()
+        MultiProcessCollector(joined, folder)
+        return generate_latest(joined)
 
 
 def _remembering(metric: _Metric) -> _Metric:
