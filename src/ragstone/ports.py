@@ -403,6 +403,10 @@ class Admission(Protocol):
         """Held while the request runs."""
         ...
 
+    def close(self) -> None:
+        """Refuses from now on, and whoever waits; what runs goes on."""
+        ...
+
 
 class Ledger(Protocol):
     """Counts what questions consume; the place where budgets are held."""

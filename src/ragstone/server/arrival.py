@@ -9,7 +9,7 @@ from typing import Final
 from starlette.requests import Request
 
 from ragstone.apps import ASSISTANT
-from ragstone.domain.errors import InvalidRequest
+from ragstone.domain.errors import InvalidRequest, RagstoneError
 from ragstone.domain.principal import Principal, Priority, Scope
 from ragstone.resilience.admission import weight_of
 from ragstone.resilience.deadline import Deadline
@@ -54,9 +54,13 @@ async def arrive(request: Request, system: System, scope: Scope, *, admitted: bo
     arrival = Arrival(
         principal, priority, weight_of(declared_length(request)), _deadline(request, system)
     )
-    system.services.admission.check(
-        principal, priority=priority, weight=arrival.weight, deadline=arrival.deadline.at
-    )
+    try:
+        system.services.admission.check(
+            principal, priority=priority, weight=arrival.weight, deadline=arrival.deadline.at
+        )
+    except RagstoneError as refusal:
+        system.metrics.rejections.labels(refusal.code, priority).inc()
+        raise
     return arrival
 
 

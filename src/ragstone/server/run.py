@@ -7,7 +7,7 @@ import signal
 import socket
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from typing import Final
+from typing import Any, Final
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -47,8 +47,10 @@ class _Server(uvicorn.Server):
     """A server whose signals are handled here: uvicorn would raise them again when it ends,
     which kills the process before anything is closed."""
 
-    def __init__(self, config: uvicorn.Config) -> None:
+    def __init__(self, config: uvicorn.Config, refuse: Callable[[], None]) -> None:
+        """`refuse` is called when it begins to stop: what runs may end, nothing new begins."""
         super().__init__(config)
+        self._refuse = refuse
         self.interrupted = False
         """SIGINT was among the signals."""
 
@@ -74,7 +76,12 @@ class _Server(uvicorn.Server):
     def stop(self) -> None:
         """In order; told so again, at once."""
         self.force_exit = self.should_exit
+        self.finish()
+
+    def finish(self) -> None:
+        """In order, also when it stops already."""
         self.should_exit = True
+        self._refuse()
 
     def _stop_on(self, number: signal.Signals) -> None:
         self.interrupted = self.interrupted or number == signal.SIGINT
@@ -229,7 +236,8 @@ async def _require_known(host: str) -> None:
 
 
 def _server(system: System, app: ASGIApp, idle_seconds: int = 5) -> _Server:
-    seconds = system.settings.server.shutdown_seconds
+    # It takes fractions of a second too, whatever its annotation says.
+    seconds: Any = system.settings.server.shutdown_seconds
     config = uvicorn.Config(
         app,
         loop="none",
@@ -240,19 +248,20 @@ def _server(system: System, app: ASGIApp, idle_seconds: int = 5) -> _Server:
         access_log=False,
         server_header=False,
         proxy_headers=False,  # who connected is known from the socket, never from a header
-        timeout_graceful_shutdown=max(1, round(seconds)),
+        timeout_graceful_shutdown=seconds,
         timeout_keep_alive=idle_seconds,
         backlog=BACKLOG,
     )
-    return _Server(config)
+    return _Server(config, system.services.admission.close)
 
 
 async def _stop(server: _Server, running: "asyncio.Task[None]", listener: socket.socket) -> None:
-    server.should_exit = True
+    server.finish()
     await asyncio.gather(running, return_exceptions=True)
     if left := set(server.server_state.tasks):
         for task in left:
-            task.cancel()
+            if not task.cancelling():  # a second one would break off what the first one began
+                task.cancel()
         await asyncio.wait(left, timeout=_CANCELLED_SECONDS)
     listener.close()
 
