@@ -28,6 +28,7 @@ def test_limits_are_shown_as_they_are_when_read() -> None:
     value = metrics.registry.get_sample_value
     for limit, in_flight in ((32, 1), (48, 7)):
         observer.limit("model", limit, in_flight)
+        metrics.measure()
         assert value("rag_concurrency_limit", {"dependency": "model"}) == limit
         assert value("rag_in_flight", {"dependency": "model"}) == in_flight
 
@@ -35,6 +36,7 @@ def test_limits_are_shown_as_they_are_when_read() -> None:
 def test_what_has_no_limit_shows_none() -> None:
     metrics = Metrics()
     DependencyMetrics(metrics).limit("index", 0, 3)
+    metrics.measure()
     value = metrics.registry.get_sample_value
     assert value("rag_in_flight", {"dependency": "index"}) == 3
     assert value("rag_concurrency_limit", {"dependency": "index"}) is None

@@ -20,7 +20,7 @@ from ragstone.observe.loop_lag import watch_process
 from ragstone.observe.metrics import Metrics
 from ragstone.records.cached import CachedReader
 from ragstone.records.remote import RemoteRecords
-from ragstone.resilience.units import Units
+from ragstone.resilience.board import Board
 from ragstone.settings import Settings
 from ragstone.system import System
 
@@ -35,7 +35,7 @@ async def open_gateway(
     *,
     token: str,
     local_token: str,
-    board: Units | None = None,
+    board: Board | None = None,
 ) -> AsyncIterator[System]:
     """A gateway that runs until the context ends; waits for its engine as long as it takes.
 

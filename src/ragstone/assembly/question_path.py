@@ -14,7 +14,7 @@ from ragstone.governance.ledger import UsageLedger
 from ragstone.observe.metrics import Metrics
 from ragstone.pipeline.services import Recipe, Services
 from ragstone.ports import Clock, Embedder, RecordsReader, Searcher
-from ragstone.resilience.units import Units
+from ragstone.resilience.board import Board
 from ragstone.settings import Settings
 
 
@@ -27,7 +27,7 @@ def open_services(
     session: aiohttp.ClientSession,
     clock: Clock,
     metrics: Metrics,
-    board: Units | None = None,
+    board: Board | None = None,
 ) -> Services:
     """The services over records, embedder and index, wherever those are.
 

@@ -139,7 +139,7 @@ class Metrics:
         if folder is None:
             return generate_latest(self.registry)
         joined = CollectorRegistry()
-        MultiProcessCollector(joined, folder)
+        MultiProcessCollector(joined, folder)  # type: ignore[no-untyped-call]
         return generate_latest(joined)
 
 
