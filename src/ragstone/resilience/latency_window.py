@@ -36,11 +36,15 @@ class LatencyWindow:
         self.mean += delta / self.count
         self._squares += delta * (value - self.mean)
 
-    def is_due(self, now: float, limit: float) -> bool:
-        """Whether it holds enough to be judged. At half of a low limit's calls: long streams
-        give no further sample until one of them ends."""
-        enough = self.count >= min(FEWEST, limit / 2)
-        return enough and now - self._opened >= SHORTEST_SECONDS
+    def is_due(self, now: float, limit: float, added: float) -> bool:
+        """Whether it holds enough to be judged.
+
+        As many as were `added` to the limit: they begin together, and the first of those that
+        queue hardly wait. At half of a low limit's calls: long streams give no further sample
+        until one of them ends.
+        """
+        enough = max(min(FEWEST, limit / 2), min(MOST, added))
+        return self.count >= enough and now - self._opened >= SHORTEST_SECONDS
 
     @property
     def error(self) -> float:
@@ -58,7 +62,8 @@ class LatencyWindow:
     ) -> Verdict | None:
         """Whether the mean lies below or above `threshold` (log seconds, known up to `error`).
 
-        `below` and `above` say how many standard errors it takes; None while noise hides it.
+        `below` and `above` say how many standard errors it takes, half as many above once the
+        window is full; None while noise hides it.
         """
         distance = self.mean - threshold
         error = math.hypot(self.error, error)
@@ -68,7 +73,7 @@ class LatencyWindow:
             return "below"
         if self.count < MOST:
             return None
-        return "above" if distance > 0 else "below"
+        return "above" if distance > above / 2 * error else "below"
 
     @property
     def drop_share(self) -> float:

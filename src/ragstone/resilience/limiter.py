@@ -32,7 +32,7 @@ found calm would be taken back."""
 CHECK_EVERY = 64
 """Turnovers (or windows, if they are longer) at rest between two checks. One costs about half a
 turnover's throughput: long streams end before the limit is down."""
-CHECK_ERROR = 0.1
+CHECK_ERROR = 0.15
 """Relative standard error of the reference latency that a check waits for."""
 LONGEST_REST = 32
 """Windows of rest at most: a probe that fails makes one window's first results late."""
@@ -73,8 +73,9 @@ class AdaptiveLimiter:
         self._patience = 2
         self._until_check = CHECK_EVERY / 8
         self._check: _Check | None = None
+        self._added = float(initial)
         self._dropping = False
-        self._boldest = 1 / 2
+        self._growing_first = True
 
     @property
     def limit(self) -> int:
@@ -88,11 +89,11 @@ class AdaptiveLimiter:
         """
         now = self._clock.monotonic()
         if self._reference is None and self._settled == self._changed:
-            self._settled = now + latency  # the very first is the quickest of several
-        if now < self._settled or now - latency < self._changed - _ROUNDING:
+            self._settled = now + 3 * latency  # the very first is the quickest of several
+        if now - latency < self._changed - _ROUNDING:
             return
         self._window.add(latency, in_flight)
-        if not self._window.is_due(now, self._limit):
+        if now < self._settled or not self._window.is_due(now, self._limit, self._added):
             return
         if self._check is not None:
             self._judge_check(self._check)
@@ -144,14 +145,23 @@ class AdaptiveLimiter:
     def _refer(self) -> None:
         self._reference, self._reference_error = self._window.mean, self._window.error
 
+    def _refine(self, reference: float) -> None:
+        """Weigh in a calm window of the first growth, by inverse variance."""
+        old, new = self._reference_error**-2, self._window.error**-2
+        self._reference = (reference * old + self._window.mean * new) / (old + new)
+        self._reference_error = (old + new) ** -0.5
+
     def _calm(self) -> None:
         window = self._window
         assert self._reference is not None
-        if window.mean < self._reference - math.log(TOLERANCE) - 2 * window.error:
-            self._until_check = 0  # it became faster, or the reference was never right
+        faster = self._reference - math.log(TOLERANCE) - 2 * window.error
+        if self._limit == self._calm_limit and window.mean < faster:
+            self._until_check = 0  # or the reference was never right
         if window.drop_share > DROP_SHARE or window.peak < self._limit / 2:
             return  # overloaded, or the limit is not what holds the calls back
         self._dropping = False
+        if self._growing_first:
+            self._refine(self._reference)
         if self._limit > self._calm_limit and self._ceiling == math.inf:
             self._patience = 2
         self._calm_limit = self._limit
@@ -171,7 +181,7 @@ class AdaptiveLimiter:
             self._change(min((self._limit + self._ceiling) / 2, 2 * self._limit))
         else:
             self._change(self._limit + self._step)
-            self._step = min(2 * self._step, self._limit * self._boldest)
+            self._step = min(2 * self._step, self._limit / (2 if self._growing_first else 8))
 
     def _take_rest(self) -> None:
         self._rest = self._patience
@@ -182,7 +192,7 @@ class AdaptiveLimiter:
     def _crowded(self) -> None:
         if self._window.drop_share > DROP_SHARE:
             return  # the drops shrink it; what came through says nothing of a lower limit
-        self._boldest = 1 / 8
+        self._growing_first = False
         if self._limit > self._calm_limit > 0:
             self._ceiling = self._limit
             self._change(self._calm_limit)
@@ -192,7 +202,7 @@ class AdaptiveLimiter:
     def _halve(self) -> None:
         used = min(self._limit, self._window.peak)
         self._check = _Check(self._limit, self._window.mean, self._window.error)
-        self._change(used / 2)
+        self._change(used / 2, deviations=2)
 
     def _checked(self, check: _Check, *, fell: bool) -> None:
         self._check = None
@@ -216,11 +226,15 @@ class AdaptiveLimiter:
     def _set(self, limit: float) -> None:
         self._limit = min(self._maximum, max(self._minimum, limit))
 
-    def _change(self, limit: float) -> None:
-        """Another limit: what began under the old one tells nothing of it, and what ends first
-        under the new one is what was quick."""
+    def _change(self, limit: float, *, deviations: float = 1) -> None:
+        """Another limit. What began under the old one tells nothing of it; and of what began
+        under the new one the quick end first, so the verdict waits for the slower ones too."""
+        before = self._limit
         self._set(limit)
+        if self._limit == before:
+            return
+        self._added = max(0.0, self._limit - before)
         self._changed = self._settled = self._clock.monotonic()
         if self._reference is not None:
-            spread = min(_LONGEST_SETTLING, math.exp(2 * self._window.deviation))
+            spread = min(_LONGEST_SETTLING, math.exp(deviations * self._window.deviation))
             self._settled += spread * math.exp(self._reference)
