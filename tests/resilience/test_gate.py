@@ -81,7 +81,7 @@ class Visitor:
             self.ticket = await self._gate.acquire(**self._asked)
         except RagstoneError as error:
             self.error = error
-        self.settled_at = running_clock().monotonic()
+        self.settled_at = asyncio.get_running_loop().time()
 
     @property
     def inside(self) -> bool:

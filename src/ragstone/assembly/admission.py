@@ -15,9 +15,9 @@ def open_admission(
 ) -> GatedAdmission | OpenAdmission:
     """For one process; with a `board`, for one of those that share the slots.
 
-    Slots guard the processor of the process that works in them, and places in flight its memory.
-    So each process learns its own number of slots, at most its part of
-    `admission.concurrency`, and has its part of `admission.in_flight`.
+    Each process learns how many slots are right for it, at most its part of
+    `admission.concurrency`; the limit over all is the sum. Places in flight bound a process's
+    memory, and its queue its own waiters: it has its part of them.
     """
     chosen = settings.admission
     if not chosen.enabled:
@@ -26,7 +26,7 @@ def open_admission(
     limiter = _slots(settings, processes, clock)
     gate = Gate(
         "server",
-        limit=lambda: min(chosen.concurrency, limiter.limit * processes),
+        limit=(lambda: limiter.limit) if board is None else (lambda: board.agree(limiter.limit)),
         settings=GateSettings(
             queue=max(1, chosen.queue // processes) if chosen.queue else 0,
             target_seconds=chosen.target_seconds,

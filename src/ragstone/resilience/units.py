@@ -33,6 +33,10 @@ class Units(Protocol):
         """In use by a tenant in this process."""
         ...
 
+    def agree(self, limit: int) -> int:
+        """The limit over all, when `limit` is what this process finds right for itself."""
+        ...
+
     def take(self, tenant: str, weight: int, limit: int) -> bool:
         """Takes `weight` units if no more than `limit` are then in use, or none was."""
         ...
@@ -70,6 +74,9 @@ class LocalUnits:
 
     def own_of(self, tenant: str) -> int:
         return self._held.get(tenant, 0)
+
+    def agree(self, limit: int) -> int:
+        return limit
 
     def take(self, tenant: str, weight: int, limit: int) -> bool:
         after = self.own + weight

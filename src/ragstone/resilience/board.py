@@ -1,0 +1,161 @@
+"""Units in use by all gateway processes, in one shared file, so that one limit holds over them.
+
+Each process has a row that it alone writes, and reads the others'. No lock is taken: a process
+first announces the units that it wants in its own row, then adds up all rows, and takes the
+announcement back when that is above the limit. Whichever of two announcements comes second sees
+the first, so they are never both kept, while both may be taken back; then those who wait look
+again in some milliseconds. So no process ever waits for one that is stopped or was killed, which
+a lock could not promise. (An overshoot would need a store to stay invisible to another core for
+the microseconds until the sum is read; it is bounded by one request for each other process.)
+
+What a killed process had in use is in its row until its supervisor calls `Board.clear`. What it
+wanted is forgotten on its own, since a row that wants something is renewed while it does.
+
+A row, in 64-bit integers: units in use, the place in line of its first waiter (from 1; 0: nobody
+waits), when that was last said (ms), its limit, four unused, then units in use by tenant, in cells
+by hash: tenants that meet in one cell share their share.
+"""
+
+import mmap
+import os
+import zlib
+from pathlib import Path
+from typing import Final
+
+from ragstone.ports import Clock
+
+_ROW: Final = 512
+_IN_USE, _WANTED, _SAID, _LIMIT, _TENANTS = 0, 1, 2, 3, 8
+_CELLS: Final = _ROW - _TENANTS
+_ROW_BYTES: Final = _ROW * 8
+_FRESH_MS: Final = 50
+"""A process that has not renewed its want for so long cannot use a unit left to it now."""
+
+
+class Board:
+    """Implements `units.Units` for the process that has row number `row`, counted from 0.
+
+    All processes must read the same monotonic clock, as those of one machine do.
+    """
+
+    def __init__(self, path: Path, *, row: int, clock: Clock) -> None:
+        file = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        try:
+            self._map = mmap.mmap(file, 0)
+        finally:
+            os.close(file)
+        self._cells = memoryview(self._map).cast("q")
+        self.processes = len(self._cells) // _ROW
+        if not 0 <= row < self.processes:
+            raise ValueError(f"row {row} of a board of {self.processes}")
+        self._clock = clock
+        self._rows = tuple(number * _ROW for number in range(self.processes))
+        self._own_row = row * _ROW
+        self._others = tuple(at for at in self._rows if at != self._own_row)
+        self._held: dict[str, int] = {}
+        self.own = 0
+        Board.clear(path, row)
+
+    @staticmethod
+    def create(path: Path, *, processes: int) -> None:
+        """An empty board in place of what was there. Before any process opens it."""
+        path.unlink(missing_ok=True)
+        path.write_bytes(bytes(processes * _ROW_BYTES))
+
+    @staticmethod
+    def clear(path: Path, row: int) -> None:
+        """Forgets what a process that is no more had in use."""
+        file = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            os.pwrite(file, bytes(_ROW_BYTES), row * _ROW_BYTES)
+        finally:
+            os.close(file)
+
+    def close(self) -> None:
+        """Gives back what is in use and forgets the file."""
+        at = self._own_row
+        self._cells[at : at + _ROW] = memoryview(bytes(_ROW_BYTES)).cast("q")
+        self._cells.release()
+        self._map.close()
+
+    @property
+    def contested(self) -> bool:
+        return any(self._wants(at) for at in self._others)
+
+    def total(self) -> int:
+        cells = self._cells
+        return sum([cells[at] for at in self._rows])
+
+    def of(self, tenant: str) -> int:
+        cells, cell = self._cells, _cell(tenant)
+        return sum([cells[at + cell] for at in self._rows])
+
+    def own_of(self, tenant: str) -> int:
+        return self._held.get(tenant, 0)
+
+    def agree(self, limit: int) -> int:
+        """The sum of what each process, of which this is one, finds right for itself."""
+        cells = self._cells
+        cells[self._own_row + _LIMIT] = limit
+        return sum([cells[at + _LIMIT] for at in self._rows])
+
+    def take(self, tenant: str, weight: int, limit: int) -> bool:
+        before = self.total()
+        if before and before + weight > limit:
+            return False
+        self._add(tenant, weight)
+        after = self.total()
+        if after > limit and after != weight:
+            self._add(tenant, -weight)
+            return False
+        return True
+
+    def give(self, tenant: str, weight: int) -> None:
+        self._add(tenant, -weight)
+
+    def want(self, place: int | None) -> None:
+        at = self._own_row
+        if place is not None:
+            self._cells[at + _SAID] = int(self._clock.monotonic() * 1000)
+            self._cells[at + _WANTED] = place + 1
+        elif self._cells[at + _WANTED]:
+            self._cells[at + _WANTED] = 0
+
+    def gives_way(self, place: int, limits: tuple[int, ...]) -> bool:
+        """To whoever is before it in line; at the same place, to a process that stays within
+        its part with one more unit, if this one would not."""
+        total, fair = self.total(), limits[0] / max(1, self._active())
+        for at in self._others:
+            wanted = self._wants(at)
+            if not wanted or total >= limits[(wanted - 1) % len(limits)]:
+                continue
+            if wanted - 1 < place:
+                return True
+            if wanted - 1 == place and self.own + 1 > fair >= self._cells[at] + 1:
+                return True
+        return False
+
+    def _active(self) -> int:
+        """Processes that use or want units, this one included."""
+        return 1 + sum(1 for at in self._others if self._cells[at] or self._wants(at))
+
+    def _wants(self, at: int) -> int:
+        wanted = self._cells[at + _WANTED]
+        if not wanted:
+            return 0
+        said = self._cells[at + _SAID]
+        return wanted if self._clock.monotonic() * 1000 - said < _FRESH_MS else 0
+
+    def _add(self, tenant: str, units: int) -> None:
+        self.own += units
+        held = self._held.get(tenant, 0) + units
+        if held:
+            self._held[tenant] = held
+        else:
+            del self._held[tenant]
+        self._cells[self._own_row + _cell(tenant)] += units
+        self._cells[self._own_row + _IN_USE] = self.own
+
+
+def _cell(tenant: str) -> int:
+    return _TENANTS + zlib.crc32(tenant.encode()) % _CELLS
