@@ -21,7 +21,7 @@ import math
 from dataclasses import dataclass
 
 from ragstone.ports import Clock
-from ragstone.resilience.latency_window import MOST, LatencyWindow
+from ragstone.resilience.latency_window import FEWEST, MOST, LatencyWindow
 
 TOLERANCE = 1.25
 """A latency more than this many times the reference is crowded."""
@@ -38,6 +38,8 @@ LONGEST_REST = 32
 """Windows of rest at most: a probe that fails makes one window's first results late."""
 DROP_SHARE = 0.1
 """More drops than this among a window's outcomes, and the limit does not grow."""
+CLEAN = 32
+"""Successes without a drop between them, after which slow calls are believed to be normal."""
 _LONGEST_SETTLING = 4.0
 """Reference latencies that may pass before results under a new limit count."""
 _ROUNDING = 1e-6
@@ -75,6 +77,7 @@ class AdaptiveLimiter:
         self._check: _Check | None = None
         self._added = float(initial)
         self._dropping = False
+        self._since_drop = 0
         self._growing_first = True
 
     @property
@@ -92,8 +95,12 @@ class AdaptiveLimiter:
             self._settled = now + 3 * latency  # the very first is the quickest of several
         if now - latency < self._changed - _ROUNDING:
             return
-        self._window.add(latency, in_flight)
-        if now < self._settled or not self._window.is_due(now, self._limit, self._added):
+        window = self._window
+        window.add(latency, in_flight)
+        self._since_drop += 1
+        # Once all that a raise let in have answered, nobody slower is to come.
+        settled = now >= self._settled or FEWEST <= self._added <= window.count
+        if not settled or not window.is_due(now, self._limit, self._added):
             return
         if self._check is not None:
             self._judge_check(self._check)
@@ -106,6 +113,7 @@ class AdaptiveLimiter:
             self._ceiling = self._check.limit if self._check else self._limit
             self._dropping = True
         self._check = None
+        self._since_drop = 0
         self._window.drops += 1
         # A limit that is not used is not halved by the few calls there are.
         self._set(self._limit * (1 - 0.5 / max(in_flight, self._limit / 2, 1)))
@@ -190,8 +198,9 @@ class AdaptiveLimiter:
         self._step = max(1.0, 0.02 * self._limit)
 
     def _crowded(self) -> None:
-        if self._window.drop_share > DROP_SHARE:
-            return  # the drops shrink it; what came through says nothing of a lower limit
+        if self._dropping and self._since_drop < CLEAN:
+            return  # the drops shrink it; what came just in time is no reference
+        self._dropping = False
         self._growing_first = False
         if self._limit > self._calm_limit > 0:
             self._ceiling = self._limit
