@@ -26,6 +26,7 @@ from ragstone.domain.errors import (
 from ragstone.domain.principal import Priority
 from ragstone.resilience.breaker import Breaker, BreakerSettings
 from ragstone.resilience.dependency import SET_ASIDE_SECONDS, Dependency
+from ragstone.resilience.dependency_parts import LocalPause
 from ragstone.resilience.throttle import ClientThrottle
 from tests.clock import VirtualClock
 
@@ -109,9 +110,11 @@ class Parts:
         self.gate, self.limiter, self.observer = Gate(), Limiter(), Observer()
         self.breaker = Breaker("model", BreakerSettings(calls=calls), clock=clock, random=Random(3))
         self.throttle = ClientThrottle(2.0, clock=clock, random=Random(4))
+        self.pause = LocalPause()
         self.dependency = Dependency(
             "model",
             clock=clock,
+            pause=self.pause,
             gate=self.gate,
             limiter=self.limiter,
             breaker=self.breaker,
@@ -273,7 +276,7 @@ async def test_a_pause_asked_for_during_the_wait_for_a_permit_is_kept(parts: Par
     parts.gate.turn.clear()
     entering = asyncio.ensure_future(parts.dependency.attempt(deadline=1e9).__aenter__())
     await asyncio.sleep(0)
-    parts.dependency._pause(20.0)
+    parts.pause.extend(parts.clock.monotonic() + 20.0)
     parts.gate.turn.set()
     with pytest.raises(DependencyBusy):
         await entering

@@ -29,7 +29,8 @@ from ragstone.domain.errors import (
 from ragstone.models.llms.fake import ScriptedModel
 from ragstone.ports import Clock, Finished, ModelChosen, Prompt, TextDelta
 from ragstone.resilience.breaker import Breaker, BreakerSettings
-from ragstone.resilience.dependency import Dependency, Unobserved
+from ragstone.resilience.dependency import Dependency
+from ragstone.resilience.dependency_parts import Unobserved
 from ragstone.resilience.gate import Gate, GateSettings
 from ragstone.resilience.limiter import AdaptiveLimiter
 from ragstone.resilience.model_route import GuardedRoute, direct_route

@@ -12,14 +12,14 @@ _BREAKER_VALUES: Final = {"closed": 0, "half_open": 1, "open": 2}
 
 
 class DependencyMetrics:
-    """Implements `resilience.dependency.DependencyObserver`."""
+    """Implements `resilience.dependency_parts.DependencyObserver`."""
 
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
         self._limits: dict[str, tuple[int, int]] = {}
 
     def called(self, dependency: str, outcome: str) -> None:
-        """An attempt ended with one of `resilience.dependency.CallOutcome`."""
+        """An attempt ended with one of `resilience.outcomes.CallOutcome`."""
         self._metrics.dependency_requests.labels(dependency, outcome).inc()
 
     def limit(self, dependency: str, limit: int, in_flight: int) -> None:

@@ -19,20 +19,11 @@ a first result after `fair_seconds` it is a timeout, else, and after a first res
 """
 
 from types import TracebackType
-from typing import Final, Literal, Protocol
+from typing import Final
 
 from ragstone.domain.errors import (
-    CircuitOpen,
     DeadlineExceeded,
     DependencyBusy,
-    DependencyError,
-    ModelAuthentication,
-    ModelFailed,
-    ModelNotFound,
-    ModelQuotaExhausted,
-    ModelRateLimited,
-    ModelRejectedRequest,
-    ModelTimedOut,
     Overloaded,
     RagstoneError,
     ShuttingDown,
@@ -41,6 +32,21 @@ from ragstone.domain.errors import (
 from ragstone.domain.principal import Priority
 from ragstone.ports import Clock
 from ragstone.resilience.breaker import Breaker, BreakerState
+from ragstone.resilience.dependency_parts import (
+    DependencyObserver,
+    Limiter,
+    LocalPause,
+    Pause,
+    Permits,
+    Ticket,
+    Unobserved,
+)
+from ragstone.resilience.outcomes import (
+    CallOutcome,
+    is_overload,
+    outcome_of,
+    outcome_of_refusal,
+)
 from ragstone.resilience.throttle import ClientThrottle
 
 SET_ASIDE_SECONDS: Final = 30.0
@@ -49,80 +55,6 @@ it, and a probe now and then notices that they did."""
 
 _LONGEST_PAUSE: Final = 3600.0
 """Bound on what an endpoint's `Retry-After` may ask for."""
-
-_NEVER: Final = float("-inf")
-
-CallOutcome = Literal[
-    "ok",
-    "error",
-    "timeout",
-    "rate_limited",
-    "set_aside",
-    "rejected",
-    "cancelled",
-    "out_of_time",
-    "circuit_open",
-    "busy",
-]
-"""The last two and some of `out_of_time` never reached the endpoint."""
-
-
-class Ticket(Protocol):
-    """A permit of a `Gate`."""
-
-    def release(self) -> None: ...
-
-
-class Permits(Protocol):
-    """What an attempt needs of a `Gate`."""
-
-    @property
-    def in_use(self) -> int: ...
-
-    async def acquire(
-        self, *, tenant: str, priority: Priority, weight: int = 1, deadline: float
-    ) -> Ticket: ...
-
-    def kick(self) -> None: ...
-
-
-class Limiter(Protocol):
-    """What an attempt tells an `AdaptiveLimiter`."""
-
-    @property
-    def limit(self) -> int: ...
-
-    def sample(self, latency: float, in_flight: int) -> None: ...
-
-    def dropped(self, in_flight: int) -> None: ...
-
-
-class DependencyObserver(Protocol):
-    """Hears what happens, for metrics. Must not raise."""
-
-    def called(self, dependency: str, outcome: str) -> None: ...
-
-    def limit(self, dependency: str, limit: int, in_flight: int) -> None: ...
-
-    def breaker(self, dependency: str, state: str) -> None: ...
-
-    def retried(self, dependency: str, outcome: str) -> None: ...
-
-    def hedged(self, dependency: str, outcome: str) -> None: ...
-
-
-class Unobserved:
-    """Implements `DependencyObserver`: nobody listens."""
-
-    def called(self, dependency: str, outcome: str) -> None: ...
-
-    def limit(self, dependency: str, limit: int, in_flight: int) -> None: ...
-
-    def breaker(self, dependency: str, state: str) -> None: ...
-
-    def retried(self, dependency: str, outcome: str) -> None: ...
-
-    def hedged(self, dependency: str, outcome: str) -> None: ...
 
 
 class Dependency:
@@ -137,6 +69,7 @@ class Dependency:
         limiter: Limiter | None = None,
         breaker: Breaker | None = None,
         throttle: ClientThrottle | None = None,
+        pause: Pause | None = None,
         observer: DependencyObserver | None = None,
         fair_seconds: float = 5.0,
     ) -> None:
@@ -148,7 +81,7 @@ class Dependency:
         self._throttle = throttle
         self._observer = observer or Unobserved()
         self._fair_seconds = fair_seconds
-        self._paused_until = _NEVER
+        self._pause = pause or LocalPause()
         self._calls = 0
 
     @property
@@ -163,14 +96,13 @@ class Dependency:
     @property
     def available(self) -> bool:
         """Whether an attempt has a chance now: neither paused nor cut off by its breaker."""
-        if self._clock.monotonic() < self._paused_until:
+        if self._clock.monotonic() < self._pause.until:
             return False
         return self._breaker is None or not self._breaker.refuses
 
     def check(self) -> None:
         """Raises `CircuitOpen` or `DependencyBusy` when an attempt would at once."""
-        if self._paused_until > _NEVER:
-            self._check_pause()
+        self._check_pause()
         if self._breaker is not None:
             self._breaker.check()
 
@@ -185,18 +117,13 @@ class Dependency:
         return Attempt(self, tenant, priority, deadline)
 
     def _check_pause(self) -> None:
-        left = self._paused_until - self._clock.monotonic()
+        left = self._pause.until - self._clock.monotonic()
         if left > 0:
             raise DependencyBusy(
                 f"The {self.name} asked for a pause that has {left:.1f} seconds to go.",
                 remedy="Try again later.",
                 retry_after=left,
             )
-        self._paused_until = _NEVER
-
-    def _pause(self, seconds: float) -> None:
-        until = self._clock.monotonic() + min(seconds, _LONGEST_PAUSE)
-        self._paused_until = max(self._paused_until, until)
 
     def _admit(self) -> None:
         """Everything that refuses at once. Raises `CircuitOpen`, `DependencyBusy`."""
@@ -230,8 +157,7 @@ class Dependency:
 
     def _begin(self) -> int:
         """The breaker's generation. It, or a pause, may have changed during the wait."""
-        if self._paused_until > _NEVER:
-            self._check_pause()
+        self._check_pause()
         generation = self._breaker.begin() if self._breaker is not None else 0
         self._calls += 1
         return generation
@@ -266,10 +192,10 @@ class Dependency:
         """Passes on what a call without (`first`) or after a first result teaches."""
         retry_after = error.retry_after if isinstance(error, RagstoneError) else None
         if retry_after and outcome in ("rate_limited", "error"):
-            self._pause(retry_after)
+            self._pause.extend(self._clock.monotonic() + min(retry_after, _LONGEST_PAUSE))
         if self._limiter is not None and first and outcome in ("timeout", "rate_limited"):
             self._limiter.dropped(self.in_flight)
-        if self._throttle is not None and first and _is_refusal(error):
+        if self._throttle is not None and first and is_overload(error):
             self._throttle.refused()
         if self._breaker is not None:
             self._judge(self._breaker, outcome, generation, first)
@@ -284,33 +210,6 @@ class Dependency:
                 breaker.broke_off(generation)
             case _ if first:
                 breaker.withdrawn(generation)
-
-    def _outcome(self, error: BaseException, seconds: float, first: bool) -> CallOutcome:
-        """What an attempt that ended with `error` after `seconds` has been."""
-        if not isinstance(error, Exception):
-            return "cancelled"  # CancelledError, GeneratorExit
-        if isinstance(error, DeadlineExceeded):
-            return "timeout" if first and seconds >= self._fair_seconds else "out_of_time"
-        for kinds, outcome in _OUTCOMES:
-            if isinstance(error, kinds):
-                return outcome
-        return "error"
-
-
-_OUTCOMES: Final[tuple[tuple[tuple[type[Exception], ...], CallOutcome], ...]] = (
-    ((ModelRateLimited,), "rate_limited"),
-    ((ModelTimedOut, TimeoutError), "timeout"),
-    ((ModelQuotaExhausted, ModelAuthentication, ModelNotFound), "set_aside"),
-    ((ModelRejectedRequest,), "rejected"),
-    ((CircuitOpen, DependencyBusy), "busy"),
-    ((DependencyError,), "error"),
-    ((RagstoneError,), "rejected"),  # a filter or a field that cannot be: the endpoint works
-)
-"""The first that fits; anything else is an `error`."""
-
-
-def _is_refusal(error: Exception) -> bool:
-    return isinstance(error, ModelRateLimited | ModelFailed)
 
 
 class Attempt:
@@ -346,7 +245,7 @@ class Attempt:
         except BaseException as error:
             if self._ticket is not None:
                 self._ticket.release()
-            dependency._observer.called(dependency.name, _refusal(error))
+            dependency._observer.called(dependency.name, outcome_of_refusal(error))
             raise
         self._started = dependency._clock.monotonic()
         dependency._observe_limit()
@@ -381,7 +280,8 @@ class Attempt:
     def _end_with(self, error: BaseException) -> None:
         dependency, first = self._dependency, self._first
         seconds = dependency._clock.monotonic() - self._started
-        outcome = dependency._outcome(error, seconds, first)
+        had_fair_chance = first and seconds >= dependency._fair_seconds
+        outcome = outcome_of(error, had_fair_chance=had_fair_chance)
         dependency._observer.called(dependency.name, outcome)
         if outcome == "rejected" and first:
             dependency._accepted(self._generation)
@@ -389,16 +289,3 @@ class Attempt:
             dependency._failed(error, outcome, self._generation, first)
         elif first and dependency._breaker is not None:
             dependency._breaker.withdrawn(self._generation)
-
-
-def _refusal(error: BaseException) -> CallOutcome:
-    """The outcome of an attempt that did not reach the endpoint."""
-    match error:
-        case CircuitOpen():
-            return "circuit_open"
-        case DeadlineExceeded():
-            return "out_of_time"
-        case DependencyBusy() | Overloaded():
-            return "busy"
-        case _:
-            return "cancelled"

@@ -20,7 +20,8 @@ from ragstone.domain.errors import (
 )
 from ragstone.domain.principal import Priority
 from ragstone.ports import Clock, Finished, LanguageModel, ModelChosen, Prompt, TextDelta
-from ragstone.resilience.dependency import Dependency, DependencyObserver, Unobserved
+from ragstone.resilience.dependency import Dependency
+from ragstone.resilience.dependency_parts import DependencyObserver, Unobserved
 from ragstone.resilience.retry import Retries, RetrySettings
 
 _LEAST_SECONDS: Final = 0.2
