@@ -18,6 +18,9 @@ from ragstone.lab.load.schedule import Schedule
 _AT_ONCE: Final = 16
 """Requests sent in a row when behind, before responses get their turn."""
 
+_ROUNDING: Final = 0.0005
+"""Seconds: libuv's timers have whole milliseconds, and round down."""
+
 _FIRST_GUESS: Final = 20.0
 _REMEMBERED: Final = 20
 """Pieces of text that an answer usually has: a guess, then a moving mean over so many answers.
@@ -70,14 +73,22 @@ class Generator:
         in_a_row = 0
         self._pending = 1  # the schedule itself
         for index, offset in enumerate(self._schedule.times.tolist()):
-            pause = begin + offset - self._now()
-            in_a_row = in_a_row + 1 if pause <= 0 else 0
-            if pause > 0 or in_a_row % _AT_ONCE == 0:
-                await self._sleep(max(pause, 0.0))
+            in_a_row = 0 if await self._wait_until(begin + offset) else in_a_row + 1
+            if in_a_row == _AT_ONCE:
+                in_a_row = 0
+                await self._sleep(0.0)
             self._pending += 1
             self._ask(index, 0, begin + offset)
         self._one_less()
         await self._quiet.wait()
+
+    async def _wait_until(self, moment: float) -> bool:
+        """False when it has come already. Never returns early: a latency must not lose by it."""
+        waited = False
+        while (pause := moment - self._now()) > 0:
+            waited = True
+            await self._sleep(pause + _ROUNDING)
+        return waited
 
     def _ask(self, index: int, turn: int, scheduled: float) -> None:
         schedule, now = self._schedule, self._now()

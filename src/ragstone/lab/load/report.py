@@ -77,6 +77,8 @@ class LoadReport(msgspec.Struct, frozen=True, kw_only=True):
     deadline: float
     within: float
     processes: int
+    generator_cpu: float
+    """Share of a core that the busiest generator took."""
     valid: bool
     reasons: list[str]
     """Why the run does not count; empty when it does."""
@@ -142,6 +144,7 @@ def report_of(result: LoadResult, *, prices: Prices | None = None) -> LoadReport
         deadline=plan.form.deadline,
         within=plan.within,
         processes=plan.processes,
+        generator_cpu=max(result.cpu_seconds) / duration,
         valid=not reasons,
         reasons=reasons,
         lateness=lateness,

@@ -37,7 +37,7 @@ from ragstone.lab.load.worker import (
 )
 
 _HEAD_START: Final = 0.25
-"""Seconds between the word and the beginning of a run."""
+"""Seconds between the word to the generators and the beginning of the run."""
 
 _HOPELESS: Final = (400, 401, 403, 404, 405, 413, 422)
 """Statuses with which every request of the run would end."""
@@ -59,6 +59,8 @@ class LoadResult:
     """Answers by rung of the ladder."""
     received: list[Received]
     """Every response with its text, where the plan says `keep`; in the order of the rows."""
+    cpu_seconds: list[float]
+    """Of each generator process."""
 
 
 async def run_load(
@@ -75,7 +77,7 @@ async def run_load(
     if plan.processes == 0:
         allow_many_sockets()
         task = Task.of(plan, 0, 1)
-        return _gathered(plan, [await play(task, time.monotonic() + _HEAD_START, say)])
+        return _gathered(plan, [await play(task, time.monotonic(), say)])
     return _gathered(plan, await _in_processes(plan, say))
 
 
@@ -217,6 +219,7 @@ def _gathered(plan: LoadPlan, parts: list[Recorded]) -> LoadResult:
         codes=dict(sum((Counter(part.codes) for part in parts), Counter())),
         rungs=dict(sum((Counter(part.rungs) for part in parts), Counter())),
         received=sorted(received, key=lambda one: one.scheduled),
+        cpu_seconds=[part.cpu_seconds for part in parts],
     )
 
 

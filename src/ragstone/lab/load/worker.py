@@ -102,6 +102,8 @@ class Recorded(msgspec.Struct, frozen=True, tag=True):
     codes: dict[str, int]
     rungs: dict[str, int]
     received: list[Received]
+    cpu_seconds: float
+    """Of this process, from the beginning of the run to its end."""
 
     def row_array(self) -> NDArray[np.void]:
         return np.frombuffer(self.rows, ROW)
@@ -141,6 +143,7 @@ async def play(task: Task, begin: float, on_progress: Callable[[Progress], None]
         now=time.monotonic,
         keep_text=task.keep,
     )
+    worked = time.process_time()
     reporter = asyncio.create_task(_report(recorder, client, on_progress))
     try:
         await generator.run(begin)
@@ -153,6 +156,7 @@ async def play(task: Task, begin: float, on_progress: Callable[[Progress], None]
         codes=dict(recorder.codes),
         rungs=dict(recorder.rungs),
         received=recorder.received,
+        cpu_seconds=time.process_time() - worked,
     )
 
 
