@@ -161,6 +161,13 @@ def _answers(limiter: AdaptiveLimiter, clock: VirtualClock, number: int, used: f
         limiter.sample(0.3, max(1, int(used * limiter.limit)))
 
 
+def test_answers_without_any_noise_do_no_harm() -> None:
+    clock = VirtualClock()
+    limiter = _limiter(clock)
+    _answers(limiter, clock, 60_000)
+    assert limiter.limit == 1000
+
+
 def test_a_limit_that_is_not_used_does_not_grow() -> None:
     clock = VirtualClock()
     limiter = _limiter(clock)

@@ -12,6 +12,8 @@ SHORTEST_SECONDS = 0.1
 PRIOR_SAMPLES = 8
 """What the spread of earlier windows weighs beside a new one's."""
 _LEAST_SECONDS = 1e-6
+_LEAST_DEVIATION = 0.01
+"""A dependency without any noise, as in tests, still has an error to divide by."""
 
 
 class LatencyWindow:
@@ -55,7 +57,8 @@ class LatencyWindow:
     def deviation(self) -> float:
         """The standard deviation of the logarithms, earlier windows included."""
         weight = PRIOR_SAMPLES + max(0, self.count - 1)
-        return math.sqrt((PRIOR_SAMPLES * self._variance + self._squares) / weight)
+        variance = (PRIOR_SAMPLES * self._variance + self._squares) / weight
+        return max(_LEAST_DEVIATION, math.sqrt(variance))
 
     def verdict(
         self, threshold: float, error: float, *, below: float, above: float
