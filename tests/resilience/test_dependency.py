@@ -1,6 +1,7 @@
 """What an attempt teaches its dependency, by what became of it."""
 
 import asyncio
+from pathlib import Path
 from random import Random
 
 import pytest
@@ -24,6 +25,7 @@ from ragstone.domain.errors import (
     TooManyRequests,
 )
 from ragstone.domain.principal import Priority
+from ragstone.resilience.board import Board
 from ragstone.resilience.breaker import Breaker, BreakerSettings
 from ragstone.resilience.dependency import SET_ASIDE_SECONDS, Dependency
 from ragstone.resilience.dependency_parts import LocalPause
@@ -270,6 +272,28 @@ async def test_a_shorter_pause_does_not_end_a_longer_one(parts: Parts) -> None:
     parts.clock.advance(10)
     with pytest.raises(DependencyBusy):
         parts.dependency.check()
+
+
+async def test_processes_that_share_a_board_share_a_pause(
+    clock: VirtualClock, tmp_path: Path
+) -> None:
+    Board.create(tmp_path / "board", processes=2)
+    boards = [Board(tmp_path / "board", row=row, clock=clock) for row in range(2)]
+    here, there = (Dependency("model", clock=clock, pause=board.pause(0)) for board in boards)
+    other = Dependency("model_2", clock=clock, pause=boards[1].pause(1))
+    with pytest.raises(ModelRateLimited):
+        async with here.attempt(deadline=1e9):
+            raise ModelRateLimited("429", retry_after=20.0)
+    assert other.available
+    clock.advance(19.9)
+    assert not there.available
+    with pytest.raises(DependencyBusy):
+        there.check()
+    clock.advance(0.2)
+    assert here.available
+    assert there.available
+    for board in boards:
+        board.close()
 
 
 async def test_a_pause_asked_for_during_the_wait_for_a_permit_is_kept(parts: Parts) -> None:

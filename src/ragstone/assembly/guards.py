@@ -7,6 +7,7 @@ from typing import Final
 from ragstone.observe.dependencies import DependencyMetrics
 from ragstone.observe.metrics import Metrics
 from ragstone.ports import Clock, Embedder, Reranker, Searcher
+from ragstone.resilience.board import PAUSES, Board
 from ragstone.resilience.breaker import Breaker, BreakerSettings
 from ragstone.resilience.dependency import Dependency
 from ragstone.resilience.gate import Gate, GateSettings
@@ -37,14 +38,17 @@ class Guards:
         clock: Clock,
         metrics: Metrics,
         *,
+        board: Board | None = None,
         is_loaded: Callable[[], bool] = lambda: False,
         random: Random | None = None,
     ) -> None:
-        """`is_loaded`: no second calls while it is true. `random` spreads retries and probes;
-        seed it to repeat a run."""
+        """With a `board` a model's pause holds over all processes that share it; its other
+        limits are each process's own. `is_loaded`: no second calls while it is true. `random`
+        spreads retries and probes; seed it to repeat a run."""
         self.settings = settings
         self.clock = clock
-        self.is_loaded = is_loaded
+        self._board = board
+        self._is_loaded = is_loaded
         self.random = random or Random()
         self.observer = DependencyMetrics(metrics)
 
@@ -61,6 +65,9 @@ class Guards:
         """The language model at `position` of the route, 0 the first: everything there is."""
         name = "model" if position == 0 else f"model_{position + 1}"
         limiter = self._limiter()
+        pause = None
+        if self._board is not None and position < PAUSES:
+            pause = self._board.pause(position)
         return Dependency(
             name,
             clock=self.clock,
@@ -70,6 +77,7 @@ class Guards:
             throttle=ClientThrottle(
                 self.settings.resilience.throttle_ratio, clock=self.clock, random=self.random
             ),
+            pause=pause,
             observer=self.observer,
             fair_seconds=min(_FAIR_SECONDS, self.settings.llm.first_token_seconds),
         )
@@ -114,7 +122,7 @@ class Guards:
         return Hedge(
             share=self.settings.resilience.hedge_share,
             clock=self.clock,
-            is_loaded=self.is_loaded,
+            is_loaded=self._is_loaded,
             hedged=lambda outcome: self.observer.hedged(name, outcome),
         )
 

@@ -12,10 +12,11 @@ What a killed process had in use is in its row until its supervisor calls `Board
 wanted is forgotten on its own, since a row that wants something is renewed while it does.
 
 A row, in 64-bit integers: units in use, the place in line of its first waiter (from 1; 0: nobody
-waits), when that was last said (ms), its limit, four unused, then units in use by tenant, in cells
-by hash: tenants that meet in one cell share their share.
+waits), when that was last said (ms), its limit, when the pauses of four endpoints end (ms), then
+units in use by tenant, in cells by hash: tenants that meet in one cell share their share.
 """
 
+import math
 import mmap
 import os
 import zlib
@@ -25,7 +26,9 @@ from typing import Final
 from ragstone.ports import Clock
 
 _ROW: Final = 512
-_IN_USE, _WANTED, _SAID, _LIMIT, _TENANTS = 0, 1, 2, 3, 8
+_IN_USE, _WANTED, _SAID, _LIMIT, _PAUSES, _TENANTS = 0, 1, 2, 3, 4, 8
+PAUSES: Final = _TENANTS - _PAUSES
+"""How many endpoints can share their pauses."""
 _CELLS: Final = _ROW - _TENANTS
 _ROW_BYTES: Final = _ROW * 8
 _FRESH_MS: Final = 50
@@ -99,6 +102,10 @@ class Board:
         cells[self._own_row + _LIMIT] = limit
         return sum([cells[at + _LIMIT] for at in self._rows])
 
+    def pause(self, number: int) -> "SharedPause":
+        """Of the endpoint `number`, from 0 and below `PAUSES`, over all processes."""
+        return SharedPause(self._cells, [at + _PAUSES + number for at in self._rows], self._own_row)
+
     def take(self, tenant: str, weight: int, limit: int) -> bool:
         before = self.total()
         if before and before + weight > limit:
@@ -155,6 +162,23 @@ class Board:
             del self._held[tenant]
         self._cells[self._own_row + _cell(tenant)] += units
         self._cells[self._own_row + _IN_USE] = self.own
+
+
+class SharedPause:
+    """Implements `dependency_parts.Pause`: what one process was told holds for all."""
+
+    def __init__(self, cells: memoryview, ends: list[int], own_row: int) -> None:
+        self._cells = cells
+        self._ends = ends
+        self._own = ends[own_row // _ROW]
+
+    @property
+    def until(self) -> float:
+        cells = self._cells
+        return max([cells[at] for at in self._ends]) / 1000
+
+    def extend(self, until: float) -> None:
+        self._cells[self._own] = max(self._cells[self._own], math.ceil(until * 1000))
 
 
 def _cell(tenant: str) -> int:

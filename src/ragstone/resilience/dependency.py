@@ -90,7 +90,7 @@ class Dependency:
 
     @property
     def in_flight(self) -> int:
-        """Calls that run now, of all processes where the gate counts those."""
+        """Calls of this process that run now."""
         return self._gate.in_use if self._gate else self._calls
 
     @property

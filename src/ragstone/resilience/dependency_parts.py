@@ -36,7 +36,7 @@ class Limiter(Protocol):
 
 
 class Pause(Protocol):
-    """Until when an endpoint asked not to be asked; `Board.pause` shares it between processes."""
+    """Until when an endpoint wants not to be asked; `Board.pause` is shared by processes."""
 
     @property
     def until(self) -> float:
