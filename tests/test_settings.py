@@ -85,3 +85,22 @@ def test_a_wrong_file_is_named(content: str, tmp_path: Path) -> None:
     with pytest.raises(InvalidSettings) as refused:
         load_settings(tmp_path / "home")
     assert "ragstone.toml" in str(refused.value) or "server.port" in str(refused.value)
+
+
+def test_fallbacks_in_the_environment_are_a_json_list(monkeypatch: pytest.MonkeyPatch) -> None:
+    value = '[{"base_url": "http://127.0.0.1:1/v1", "model": "m"}]'
+    monkeypatch.setenv("RAGSTONE_LLM__FALLBACKS", value)
+    assert [endpoint.model for endpoint in load_settings().llm.fallbacks] == ["m"]
+
+
+@pytest.mark.parametrize(
+    "value", ['[{"api_key": "sk-secret", "modl": 1}]', '[{"api_key": "sk-secret"']
+)
+def test_fallbacks_that_cannot_be_are_named_without_their_keys(
+    monkeypatch: pytest.MonkeyPatch, value: str
+) -> None:
+    monkeypatch.setenv("RAGSTONE_LLM__FALLBACKS", value)
+    with pytest.raises(InvalidSettings) as caught:
+        load_settings()
+    assert "llm.fallbacks" in str(caught.value)
+    assert "sk-secret" not in str(caught.value)

@@ -4,13 +4,21 @@ From the strongest to the weakest: arguments, environment (`RAGSTONE_GROUP__NAME
 `ragstone.toml` in the data folder, `ragstone.toml` in the working folder, defaults.
 """
 
+import json
 import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+)
 
 from ragstone.domain.errors import InvalidSettings, did_you_mean
 
@@ -115,6 +123,12 @@ class LlmSettings(LlmEndpoint):
     """Longest silence between two contents."""
     max_connections: int = Field(default=1024, ge=1)
     """Connections kept to the model's server, and the most that the adaptive limit may allow."""
+
+    @field_validator("fallbacks", mode="before")
+    @classmethod
+    def _from_environment(cls, value: object) -> object:
+        """The environment holds text. A `ValueError` becomes `InvalidSettings`."""
+        return json.loads(value or "[]") if isinstance(value, str) else value
 
 
 class RetrievalSettings(_Group):
@@ -375,7 +389,8 @@ def _invalid(error: ValidationError) -> InvalidSettings:
             remedy=did_you_mean(path, known, what="settings"),
             field=path,
         )
-    given = "" if "key" in path or "url" in path else f" to {problem['input']!r}"
+    secret = any(part in path for part in ("key", "url", "fallbacks"))
+    given = "" if secret else f" to {problem['input']!r}"
     variable = _PREFIX + path.upper().replace(".", "__")
     return InvalidSettings(
         f"The setting {path} cannot be set{given}: {problem['msg'].lower()}.",
