@@ -79,7 +79,7 @@ async def open_gateway(
             local_token=local_token,
         )
         in_background(stack, system.warm_up())
-        in_background(stack, watch_process(metrics))
+        in_background(stack, watch_process(metrics, services.ladder.observe_lag))
         yield system
 
 

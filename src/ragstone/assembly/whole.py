@@ -80,7 +80,7 @@ async def open_system(
             local_token=local_token or secrets.token_urlsafe(32),
         )
         in_background(stack, system.warm_up())
-        in_background(stack, watch_process(metrics))
+        in_background(stack, watch_process(metrics, services.ladder.observe_lag))
         yield system
 
 

@@ -5,12 +5,15 @@ from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack
 from typing import Any
 
+from starlette.types import ASGIApp
+
 from ragstone.assembly import open_system
 from ragstone.console import routes
 from ragstone.domain.errors import RagstoneError
 from ragstone.observe.logging import configure_logging
 from ragstone.processes.patience import Patience, held_by_command, patiently
 from ragstone.server.app import build_app
+from ragstone.server.engine import EngineDoor
 from ragstone.server.run import serve
 from ragstone.settings import Settings
 from ragstone.system import System
@@ -60,7 +63,10 @@ async def _serve_beside(
 
     bound = system.settings.server
     try:
-        await serve(system, build_app(system, routes()), bound.host, bound.port, announced)
+        app: ASGIApp = build_app(system, routes())
+        if token := system.settings.engine.token.get_secret_value():
+            app = EngineDoor(app, system, token)  # for gateways on other hosts
+        await serve(system, app, bound.host, bound.port, announced)
     except asyncio.CancelledError:
         for task in started:
             if task.done() and not task.cancelled() and (error := task.exception()) is not None:

@@ -60,10 +60,18 @@ def serve(
     port: Annotated[
         int | None, typer.Option(help="Port; 0 takes a free one.", show_default="8080")
     ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            help="Gateway processes before one engine; 0: all in one process.",
+            show_default="by cores",
+        ),
+    ] = None,
 ) -> None:
     """Serve the API and the web page."""
     context = context_of(typer_context)
-    asked = {"host": host, "port": port}
+    asked = {"host": host, "port": port, "workers": workers}
     given = {name: value for name, value in asked.items() if value is not None}
     _run_server(context, {"server": given})
 
@@ -96,12 +104,13 @@ def _run_server(
     beside: Callable[[str], Coroutine[Any, Any, None]] | None = None,
 ) -> None:
     """Serve until told to stop; `beside` runs meanwhile, and its failure ends the server."""
-    import uvloop
+    import asyncio
 
-    from ragstone.cli.serving import run_server
+    from ragstone.processes.workers import gateways_for
     from ragstone.settings import load_settings
 
     settings = load_settings(context.home, overrides)
+    gateways = gateways_for(settings)
 
     def announce(url: str) -> None:
         if context.as_json:
@@ -110,7 +119,17 @@ def _run_server(
             typer.echo(f"Ragstone serves {url}  (API documentation: {url}/docs)", err=True)
 
     try:
-        uvloop.run(run_server(settings, announce, beside))
+        if gateways:
+            # The supervisor loads nothing of what serves.
+            from ragstone.cli.supervising import run_supervisor
+
+            asyncio.run(run_supervisor(settings, gateways, announce, beside))
+        else:
+            import uvloop
+
+            from ragstone.cli.serving import run_server
+
+            uvloop.run(run_server(settings, announce, beside))
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
 

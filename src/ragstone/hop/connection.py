@@ -6,6 +6,7 @@ head and one body, and reads one answer.
 
 import asyncio
 from collections.abc import Callable
+from typing import cast
 
 import httptools
 
@@ -50,8 +51,7 @@ class EngineConnection(asyncio.Protocol):
     # What asyncio calls
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's is no subclass of it
 
     def data_received(self, data: bytes) -> None:
         try:

@@ -16,6 +16,8 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.multiprocess import MultiProcessCollector
 
+from ragstone.observe.metrics_folder import FOLDER_VARIABLE
+
 _Metric = TypeVar("_Metric", Counter, Gauge, Histogram)
 
 LATENCY_BUCKETS: Final = (
@@ -25,9 +27,6 @@ LATENCY_BUCKETS: Final = (
 """Seconds. Overload must not vanish in the last bucket."""
 
 CONTENT_TYPE: Final = CONTENT_TYPE_LATEST
-
-FOLDER_VARIABLE: Final = "PROMETHEUS_MULTIPROC_DIR"
-"""The environment variable that names the shared folder."""
 
 _Joined = Literal["livesum", "livemax"]
 """How the gauges of the living processes become one."""

@@ -1,0 +1,46 @@
+"""How many gateway processes a machine gets; docs/decisions/0006-processes.md has the figures."""
+
+import os
+from typing import Final
+
+from ragstone.domain.errors import InvalidSettings
+from ragstone.settings import Settings
+
+_MOST: Final = 4
+"""Gateways that one engine feeds: it does the embedding and searching of all."""
+
+
+def gateways_for(settings: Settings) -> int:
+    """0: all in one process. Raises `InvalidSettings` for settings that contradict."""
+    workers = settings.server.workers
+    if settings.engine.url:
+        _require_possible(settings)
+        return workers or 1
+    if workers is not None:
+        return workers
+    return default_gateways(cores())
+
+
+def default_gateways(cores: int) -> int:
+    """With one core or two, more processes only take turns; else the engine has one for itself."""
+    return 0 if cores <= 2 else min(cores - 1, _MOST)
+
+
+def cores() -> int:
+    """That this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _require_possible(settings: Settings) -> None:
+    if settings.server.workers == 0:
+        raise InvalidSettings(
+            "With engine.url there is no engine here, so server.workers cannot be 0.",
+            remedy="Set server.workers to 1 or more, or leave engine.url empty.",
+            field="server.workers",
+        )
+    if not settings.engine.token.get_secret_value():
+        raise InvalidSettings(
+            "The engine at engine.url needs a token that vouches for this gateway.",
+            remedy="Set engine.token to the value that it has there.",
+            field="engine.token",
+        )
