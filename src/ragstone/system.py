@@ -20,6 +20,7 @@ from ragstone.observe.metrics import Metrics
 from ragstone.pipeline.generate import EXTRACTIVE
 from ragstone.pipeline.services import Services
 from ragstone.ports import Clock, Embedder, Index, LanguageModel, Records
+from ragstone.resilience.model_route import direct_route
 from ragstone.settings import Settings
 
 _log = structlog.get_logger("ragstone.system")
@@ -98,8 +99,9 @@ class System:
         return self.services.model.name if self.services.model else EXTRACTIVE
 
     def use_model(self, model: LanguageModel | None) -> None:
-        """From the next question on, `model` writes the answers."""
-        self.services = replace(self.services, model=model)
+        """From the next question on, `model` writes the answers, without limits or retries."""
+        route = direct_route(model, self.clock) if model is not None else None
+        self.services = replace(self.services, model=route)
 
     async def keys_configured(self) -> bool:
         """True from the first key on, also when all were revoked: it never falls open again."""

@@ -7,34 +7,12 @@ from typing import Any
 import msgspec
 import pytest
 
-from ragstone.apps import ASSISTANT
-from ragstone.caches.memory import MemoryCache
-from ragstone.domain.answer import Answer, Delta, Done
 from ragstone.domain.clock import SystemClock
-from ragstone.domain.document import Chunk, Document, IndexedChunk, chunk_id
 from ragstone.domain.errors import ModelFailed, ModelUnreachable, RagstoneError
-from ragstone.domain.principal import Principal, access_token
-from ragstone.domain.query import Question
 from ragstone.domain.usage import Usage
-from ragstone.governance.ledger import UsageLedger
-from ragstone.index.memory import MemoryIndex
 from ragstone.models.embedders.fake import HashingEmbedder
 from ragstone.models.llms.fake import ScriptedModel
-from ragstone.observe.metrics import Metrics
-from ragstone.observe.trace import Trace
-from ragstone.pipeline.answer import answer
-from ragstone.pipeline.services import Services
-from ragstone.ports import DocumentChunks
-from ragstone.records.memory import MemoryRecords
-from ragstone.resilience.admission import GatedAdmission
-from ragstone.resilience.deadline import Deadline
-from ragstone.resilience.gate import Gate, GateSettings
-from tests.pipeline.passages import RECIPE
-
-GATE = GateSettings(queue=2, target_seconds=0.02, interval_seconds=0.5, tenant_share=1.0)
-ANN = Principal(tenant="acme")
-TEXT = "Full-price items can be returned within 45 days of delivery."
-ASKED = "Within how many days of delivery can full-price items be returned?"
+from tests.pipeline.world import ASKED, TEXT, World
 
 
 class HangingEmbedder(HashingEmbedder):
@@ -49,77 +27,6 @@ class HangingEmbedder(HashingEmbedder):
         if self.hang_documents:
             await asyncio.Event().wait()
         return await super().embed_documents(texts)
-
-
-class World:
-    """Services over fakes, with one document in each of two collections."""
-
-    def __init__(self, model: ScriptedModel | None = None) -> None:
-        self.clock = SystemClock()
-        self.embedder: HashingEmbedder = HashingEmbedder()
-        self.records = MemoryRecords(self.clock)
-        self.index = MemoryIndex()
-        self.ledger = UsageLedger()
-        gate = Gate("server", limit=lambda: 2, settings=GATE, clock=self.clock)
-        self.admission = GatedAdmission(gate, in_flight=4, clock=self.clock)
-        self.cache = MemoryCache(max_bytes=1_000_000, clock=self.clock)
-        self.model = model
-
-    async def put(self, collection: str, text: str = TEXT) -> None:
-        await self.records.ensure_collection("acme", collection, self.embedder.identity)
-        version = await self.records.next_versions("acme", collection, 1)
-        everyone = [access_token("acme", "*")]
-        [vector] = await self.embedder.embed_documents([text])
-        chunk = IndexedChunk(
-            id=chunk_id(f"doc_{collection}", version, 0),
-            tenant="acme",
-            collection=collection,
-            document_id=f"doc_{collection}",
-            external_id="returns",
-            version=version,
-            chunk=Chunk(ordinal=0, start=0, end=len(text), text=text),
-            title="Returns",
-            access=everyone,
-            vector=vector,
-            lexical_text=text,
-        )
-        await self.index.replace(
-            "acme",
-            collection,
-            [DocumentChunks(document_id=chunk.document_id, version=version, chunks=[chunk])],
-        )
-        document = Document(
-            id=chunk.document_id, tenant="acme", collection=collection, external_id="returns",
-            title="Returns", version=version, content_hash=text, access=everyone, metadata={},
-            chunk_count=1, character_count=len(text), source_name="returns.md",
-            created_at=0.0, updated_at=0.0,
-        )  # fmt: skip
-        await self.records.put_documents("acme", collection, [(document, text)])
-
-    async def ask(
-        self, text: str = ASKED, *, seconds: float = 30.0, streamed: bool = True, **more: Any
-    ) -> tuple[list[str], Answer]:
-        """The deltas and the answer."""
-        metrics = Metrics()
-        deltas: list[str] = []
-        done: Answer | None = None
-        services = Services(
-            records=self.records, admission=self.admission, ledger=self.ledger,
-            embedder=self.embedder, index=self.index, reranker=None, model=self.model,
-            cache=self.cache, clock=self.clock, metrics=metrics, recipe=RECIPE,
-        )  # fmt: skip
-        question = Question(**{"collection": "help", **more, "text": text})
-        async for event in answer(
-            question, ANN, ASSISTANT, deadline=Deadline(self.clock, seconds),
-            trace=Trace(metrics, "0" * 32), services=services, streamed=streamed,
-        ):  # fmt: skip
-            if isinstance(event, Delta):
-                deltas.append(event.text)
-            elif isinstance(event, Done):
-                done = event.answer
-        assert done is not None
-        assert self.admission.in_flight == self.ledger.open_reservations == 0
-        return deltas, done
 
 
 def _model(*deltas: str, **options: Any) -> ScriptedModel:

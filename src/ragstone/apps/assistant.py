@@ -11,6 +11,8 @@ ASSISTANT = Application(
     description="Answers questions from the documents, with citations.",
     prompt_version="1",
     not_found=NOT_FOUND,
+    passages_only="There is no room for an answer just now. These are the passages that fit the "
+    "question best.",
     system_prompt=f"""\
 You answer questions from numbered passages of an organisation's own documents.
 

@@ -11,6 +11,7 @@ from ragstone.domain.errors import InvalidSettings
 from ragstone.models.embedders.fake import HashingEmbedder
 from ragstone.models.embedders.openai_http import OpenAiEmbedder
 from ragstone.models.llms.anthropic_messages import AnthropicMessages
+from ragstone.models.llms.exchange import Pace
 from ragstone.models.llms.openai_chat import OpenAIChat
 from ragstone.models.rerankers.http import HttpReranker
 from ragstone.ports import Clock, Embedder, LanguageModel, ModelRoute, Reranker
@@ -32,6 +33,7 @@ def prepare_embedder(
 async def open_embedder(
     settings: Settings, session: aiohttp.ClientSession, on_build: Callable[[], None] | None
 ) -> Embedder:
+    """Bare: `Guards.embedder` is for the path of a question."""
     chosen = settings.embedder
     if chosen.provider == "local":
         return await asyncio.to_thread(_local_embedder, settings, on_build)
@@ -61,27 +63,11 @@ def _local_embedder(settings: Settings, on_build: Callable[[], None] | None) -> 
 
 
 def open_model(
-    settings: Settings, session: aiohttp.ClientSession, clock: Clock
-) -> LanguageModel | None:
-    chosen = settings.llm
-    if not chosen.model:
-        return None
-    adapter = AnthropicMessages if chosen.provider == "anthropic" else OpenAIChat
-    return adapter(
-        session,
-        model=chosen.model,
-        clock=clock,
-        base_url=chosen.base_url,
-        api_key=chosen.api_key.get_secret_value(),
-        connect_seconds=chosen.connect_seconds,
-    )
-
-
-def open_route(
-    settings: Settings, session: aiohttp.ClientSession, guards: Guards
+    settings: Settings, session: aiohttp.ClientSession, guards: Guards, pace: Pace
 ) -> ModelRoute | None:
     """The language model and its fallbacks, each behind its limits; None without a model.
 
+    `pace` is what readers of their streams wait between two reads.
     Raises `InvalidSettings` for a fallback that names no model.
     """
     if not settings.llm.model:
@@ -96,7 +82,10 @@ def open_route(
             )
     return GuardedRoute(
         [
-            (_language_model(settings, endpoint, session, guards.clock), guards.model(position))
+            (
+                _language_model(settings, endpoint, session, guards.clock, pace),
+                guards.model(position),
+            )
             for position, endpoint in enumerate(endpoints)
         ],
         clock=guards.clock,
@@ -107,7 +96,11 @@ def open_route(
 
 
 def _language_model(
-    settings: Settings, endpoint: LlmEndpoint, session: aiohttp.ClientSession, clock: Clock
+    settings: Settings,
+    endpoint: LlmEndpoint,
+    session: aiohttp.ClientSession,
+    clock: Clock,
+    pace: Pace,
 ) -> LanguageModel:
     adapter = AnthropicMessages if endpoint.provider == "anthropic" else OpenAIChat
     return adapter(
@@ -119,19 +112,22 @@ def _language_model(
         connect_seconds=settings.llm.connect_seconds,
         first_token_seconds=settings.llm.first_token_seconds,
         gap_seconds=settings.llm.gap_seconds,
+        pace=pace,
     )
 
 
 def open_reranker(
-    settings: Settings, session: aiohttp.ClientSession, clock: Clock
+    settings: Settings, session: aiohttp.ClientSession, guards: Guards
 ) -> Reranker | None:
+    """The reranker behind its limits; None where none is set."""
     chosen = settings.reranker
     if not chosen.base_url:
         return None
-    return HttpReranker(
+    reranker = HttpReranker(
         session,
         base_url=chosen.base_url,
         model=chosen.model,
         api_key=chosen.api_key.get_secret_value(),
-        clock=clock,
+        clock=guards.clock,
     )
+    return guards.reranker(reranker)

@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack, suppress
 import aiohttp
 
 from ragstone.assembly.admission import open_admission
+from ragstone.assembly.guards import Guards
 from ragstone.assembly.models import open_model, open_reranker
 from ragstone.caches.memory import MemoryCache
 from ragstone.domain.query import FusionSettings
@@ -15,6 +16,7 @@ from ragstone.observe.metrics import Metrics
 from ragstone.pipeline.services import Recipe, Services
 from ragstone.ports import Clock, Embedder, RecordsReader, Searcher
 from ragstone.resilience.board import Board
+from ragstone.resilience.ladder import LadderPolicy, LoadLadder
 from ragstone.settings import Settings
 
 
@@ -39,19 +41,36 @@ def open_services(
         metrics.concurrency_limit.labels("answers"),
         lambda: settings.admission.concurrency / processes,
     )
+    ladder = _ladder(settings, clock)
+    metrics.follow(metrics.ladder_rung, lambda: ladder.level)
+    guards = Guards(settings, clock, metrics, board=board, is_loaded=lambda: ladder.level > 0)
     return Services(
         records=records,
         admission=admission,
         ledger=UsageLedger(),
-        embedder=embedder,
-        index=index,
-        reranker=open_reranker(settings, session, clock),
-        model=open_model(settings, session, clock),
+        embedder=guards.embedder(embedder),
+        index=guards.index(index),
+        reranker=open_reranker(settings, session, guards),
+        model=open_model(settings, session, guards, ladder.joining_pause),
         cache=_cache(settings, clock),
         clock=clock,
         metrics=metrics,
+        ladder=ladder,
         recipe=_recipe(settings),
     )
+
+
+def _ladder(settings: Settings, clock: Clock) -> LoadLadder:
+    chosen = settings.ladder
+    policy = LadderPolicy(
+        enabled=chosen.enabled and settings.admission.enabled,
+        last_rung=chosen.last_rung,
+        wait_seconds=settings.admission.target_seconds,
+        first_token_seconds=chosen.first_token_seconds,
+        climb_seconds=chosen.climb_seconds,
+        recover_seconds=chosen.recover_seconds,
+    )
+    return LoadLadder(policy, clock)
 
 
 def _cache(settings: Settings, clock: Clock) -> MemoryCache | None:

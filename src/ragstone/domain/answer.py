@@ -7,7 +7,8 @@ import msgspec
 from ragstone.domain.passage import Passage
 from ragstone.domain.usage import Usage
 
-AnswerKind = Literal["generated", "extractive", "not_found"]
+AnswerKind = Literal["generated", "extractive", "passages", "not_found"]
+"""`passages`: there was no room for an answer; a fixed sentence points to the passages."""
 CacheOutcome = Literal["hit", "miss", "off"]
 
 

@@ -16,6 +16,8 @@ class Application(msgspec.Struct, frozen=True, kw_only=True):
     """Raised with every change of wording: part of every cache key."""
     not_found: str
     """The sentence with which it says that the evidence holds no answer."""
+    passages_only: str
+    """The sentence with which it gives the passages when there is no room for an answer."""
     max_question_chars: int = 8_000
     priority: Priority = "standard"
     """Of questions whose key names none."""

@@ -10,7 +10,7 @@ from contextlib import aclosing
 from ragstone.domain.answer import AnswerEvent, CitationsChecked, Delta, Done, PassagesFound
 from ragstone.domain.application import Application
 from ragstone.domain.errors import InternalError
-from ragstone.domain.principal import Principal
+from ragstone.domain.principal import Principal, Priority
 from ragstone.domain.query import Question
 from ragstone.domain.usage import Usage
 from ragstone.observe.trace import Trace
@@ -19,10 +19,11 @@ from ragstone.pipeline.collection import open_collection
 from ragstone.pipeline.embed import embed
 from ragstone.pipeline.events import Written
 from ragstone.pipeline.generate import EXTRACTIVE, generate
-from ragstone.pipeline.pack import estimated_tokens, pack, with_spares
+from ragstone.pipeline.material import Material
+from ragstone.pipeline.pack import pack_for, with_spares
 from ragstone.pipeline.prompt import build_prompt
 from ragstone.pipeline.recall import prompt_key, question_key, recall, remember
-from ragstone.pipeline.rerank import rerank
+from ragstone.pipeline.rerank import rerank, unless_overloaded
 from ragstone.pipeline.retrieve import retrieve
 from ragstone.pipeline.services import Services
 from ragstone.pipeline.settle import reserve_and_settle
@@ -40,64 +41,45 @@ async def answer(
     deadline: Deadline,
     trace: Trace,
     services: Services,
+    weight: int = 1,
     streamed: bool = True,
 ) -> AsyncGenerator[AnswerEvent, None]:
     """Tells the answer as it comes: passages, deltas, citations, done.
 
-    Not `streamed` says that nobody sees the deltas, so that a model which breaks off can still
-    be replaced. Raises `RagstoneError`s; closing the iterator ends all work and settles what
-    was used.
+    `weight` is in slots of admission. Not `streamed` says that nobody sees the deltas, so that
+    a model which breaks off can still be replaced. Raises `RagstoneError`s; closing the
+    iterator ends all work and settles what was used.
     """
     s, recipe = services, services.recipe
     model_name = s.model.name if s.model else EXTRACTIVE
-    collection = await open_collection(
-        question.collection, principal, s.records, s.embedder.identity
-    )
+    priority = principal.priority or application.priority
     upper_bound = Usage(input_tokens=2 * recipe.context_tokens, output_tokens=recipe.max_tokens)
     async with (
-        admit(principal, s.admission, deadline, trace, s.metrics),
+        admit(
+            principal, priority, weight, s.admission, s.ladder, deadline, trace, s.metrics
+        ) as permit,
         reserve_and_settle(principal, upper_bound, s.ledger, s.metrics) as bill,
     ):
-        key = question_key(question, principal, collection, application, model_name, recipe)
         async with Stage("recall", deadline, trace):
-            kept = await recall("question", key, s.cache, s.metrics)
+            collection = await open_collection(
+                question.collection, principal, s.records, s.embedder.identity
+            )
+            keys = [question_key(question, principal, collection, application, model_name, recipe)]
+            kept = await recall("question", keys[0], s.cache, s.metrics)
         if kept is not None:
+            permit.free_slot()
             for event in replay(kept, question, principal, kept.passages, trace, bill):
                 yield event
             return
 
-        with trace.stage("understand"):
-            query = understand(question)
-
-        async with Stage("embed", deadline, trace):
-            vector = await embed(query, question.mode, s.embedder, deadline, trace, s.metrics)
-
-        async with Stage("retrieve", deadline, trace):
-            limit = recipe.candidates if s.reranker else with_spares(question.top_k)
-            found = await retrieve(
-                query, vector, question, principal,
-                limit=limit, recipe=recipe, index=s.index, embedder=s.embedder.identity.name,
-                trace=trace, metrics=s.metrics,
-            )  # fmt: skip
-
-        async with Stage("rerank", deadline, trace):
-            ranked = await rerank(query, found, s.reranker, recipe, deadline, trace)
-
-        with trace.stage("pack"):
-            passages = pack(
-                ranked,
-                top_k=question.top_k,
-                budget_tokens=recipe.context_tokens,
-                count_tokens=estimated_tokens,
-            ).passages
-            prompt = build_prompt(application, question, passages, recipe)
-
-        keys = [key]
+        material = await gather(question, principal, priority, application, deadline, trace, s)
+        passages = material.passages
         if s.model is not None and passages:  # only what a model wrote is worth a second look
-            keys.append(prompt_key(prompt, passages, principal, application, model_name))
+            keys.append(prompt_key(material.prompt, passages, principal, application, model_name))
             async with Stage("recall", deadline, trace):
-                kept = await recall("prompt", keys[-1], s.cache, s.metrics)
+                kept = await recall("prompt", keys[1], s.cache, s.metrics)
             if kept is not None:
+                permit.free_slot()
                 for event in replay(kept, question, principal, passages, trace, bill):
                     yield event
                 return
@@ -107,10 +89,11 @@ async def answer(
         written: Written | None = None
         with trace.stage("generate"):
             writing = generate(
-                prompt, query, vector, passages,
-                application=application, model=s.model, model_seconds=recipe.model_seconds,
-                embedder=s.embedder, streamed=streamed,
-                deadline=deadline, trace=trace, bill=bill, metrics=s.metrics,
+                material,
+                tenant=principal.tenant, priority=priority,
+                route=s.model, model_seconds=recipe.model_seconds, embedder=s.embedder,
+                ladder=s.ladder, permit=permit, streamed=streamed,
+                deadline=deadline, trace=trace, bill=bill,
             )  # fmt: skip
             async with aclosing(writing) as pieces:
                 async for piece in pieces:
@@ -126,3 +109,40 @@ async def answer(
         await remember(keys, done, s.cache, recipe.cache_ttl_seconds)
         bill.outcome = outcome_of(done)
         yield Done(done)
+
+
+async def gather(
+    question: Question,
+    principal: Principal,
+    priority: Priority,
+    application: Application,
+    deadline: Deadline,
+    trace: Trace,
+    s: Services,
+) -> Material:
+    """From the question to the evidence and the prompt: the stages that are our own work."""
+    recipe, ladder = s.recipe, s.ladder
+    with trace.stage("understand"):
+        query = understand(question)
+
+    async with Stage("embed", deadline, trace):
+        vector = await embed(query, question.mode, s.embedder, deadline, trace)
+
+    reranker = unless_overloaded(s.reranker, ladder, priority, trace)
+    async with Stage("retrieve", deadline, trace):
+        found = await retrieve(
+            query, vector, question, principal,
+            limit=recipe.candidates if reranker else with_spares(question.top_k),
+            recipe=recipe, index=s.index, embedder=s.embedder.identity.name,
+            trace=trace, metrics=s.metrics,
+        )  # fmt: skip
+
+    async with Stage("rerank", deadline, trace):
+        ranked = await rerank(query, found, reranker, recipe, deadline, trace)
+
+    with trace.stage("pack"):
+        passages = pack_for(question, ranked, recipe.context_tokens, ladder, priority, trace)
+        prompt = build_prompt(application, question, passages, recipe)
+    return Material(
+        query=query, vector=vector, passages=passages, prompt=prompt, application=application
+    )

@@ -12,7 +12,7 @@ from typing import Final
 
 import msgspec
 
-from ragstone.domain.errors import EmbedderError
+from ragstone.domain.errors import DependencyError
 from ragstone.domain.passage import Passage
 from ragstone.pipeline import weighing
 from ragstone.pipeline.evidence import (
@@ -98,7 +98,7 @@ async def extract(
         return _answer(evidence, ranked, None, max_sentences, (LEXICAL_RUNG,))
     try:
         cosines = await _cosines(question, [unit for _, unit in ranked], embedder, vector)
-    except EmbedderError:
+    except DependencyError:
         return _answer(evidence, ranked, None, max_sentences, (LEXICAL_RUNG,))
     rescored = [
         (weighing.utility(weighing.UNIT_WEIGHTS, unit_features(evidence, unit, cosine)), unit)

@@ -6,6 +6,10 @@ from typing import Final
 import msgspec
 
 from ragstone.domain.passage import Passage
+from ragstone.domain.principal import Priority
+from ragstone.domain.query import Question
+from ragstone.observe.trace import Trace
+from ragstone.resilience.ladder import LoadLadder
 
 _BYTES_PER_TOKEN: Final = 4
 """Of UTF-8 in the vocabularies of language models: 4 to 5 in English, 3 to 4 in other
@@ -48,6 +52,33 @@ def pack(
         texts.add(normalised)
         tokens += size
     return Evidence(passages=chosen, tokens=tokens)
+
+
+def pack_for(
+    question: Question,
+    passages: list[Passage],
+    budget_tokens: int,
+    ladder: LoadLadder,
+    priority: Priority,
+    trace: Trace,
+) -> list[Passage]:
+    """The passages for an answer; of half the budget when load has taken that rung.
+
+    Labelled only where it makes a difference.
+    """
+    whole = pack(
+        passages,
+        top_k=question.top_k, budget_tokens=budget_tokens, count_tokens=estimated_tokens,
+    ).passages  # fmt: skip
+    if not ladder.takes("fewer_passages", priority):
+        return whole
+    fewer = pack(
+        passages,
+        top_k=question.top_k, budget_tokens=budget_tokens // 2, count_tokens=estimated_tokens,
+    ).passages  # fmt: skip
+    if fewer != whole:
+        trace.degrade("fewer_passages")
+    return fewer
 
 
 def estimated_tokens(text: str) -> int:

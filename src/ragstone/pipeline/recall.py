@@ -20,6 +20,7 @@ from ragstone.domain.query import Question
 from ragstone.observe.metrics import Metrics
 from ragstone.pipeline.services import Recipe
 from ragstone.ports import CacheStore, Prompt
+from ragstone.resilience.ladder import costs_quality
 
 _DECODER = msgspec.msgpack.Decoder(Answer)
 _ENCODER = msgspec.msgpack.Encoder()
@@ -81,7 +82,7 @@ async def recall(
 
 async def remember(keys: list[bytes], answer: Answer, cache: CacheStore | None, ttl: float) -> None:
     """Keep a whole answer; one that was degraded must not outlive its cause."""
-    if cache is None or answer.degraded:
+    if cache is None or any(map(costs_quality, answer.degraded)):
         return
     value = _ENCODER.encode(answer)
     for key in keys:

@@ -4,10 +4,22 @@ import asyncio
 
 from ragstone.domain.errors import DependencyError
 from ragstone.domain.passage import Passage
+from ragstone.domain.principal import Priority
 from ragstone.observe.trace import Trace
 from ragstone.pipeline.services import Recipe
 from ragstone.ports import Reranker
 from ragstone.resilience.deadline import Deadline
+from ragstone.resilience.ladder import LoadLadder
+
+
+def unless_overloaded(
+    reranker: Reranker | None, ladder: LoadLadder, priority: Priority, trace: Trace
+) -> Reranker | None:
+    """The reranker, or None (labelled) when load has taken its rung."""
+    if reranker is not None and ladder.takes("reranker_skipped", priority):
+        trace.degrade("reranker_skipped")
+        return None
+    return reranker
 
 
 async def rerank(
@@ -21,9 +33,8 @@ async def rerank(
     """The fused order when there is no reranker, or (labelled) when it failed or was slow."""
     if reranker is None or len(passages) < 2:
         return passages
-    budget = min(recipe.rerank_seconds, deadline.remaining())
     try:
-        async with asyncio.timeout(budget):
+        async with asyncio.timeout(deadline.within(recipe.rerank_seconds)):
             return await reranker.rerank(query, passages, deadline=deadline.at)
     except (DependencyError, TimeoutError) as error:
         trace.degrade("reranker_skipped", error)

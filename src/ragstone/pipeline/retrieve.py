@@ -1,6 +1,5 @@
 """Stage 6: hybrid search, with the access filter inside the index's query."""
 
-from ragstone.domain.errors import IndexUnavailable
 from ragstone.domain.passage import Passage
 from ragstone.domain.principal import Principal
 from ragstone.domain.query import Question, SearchRequest
@@ -25,8 +24,8 @@ async def retrieve(
 ) -> list[Passage]:
     """The best `limit` passages that the principal may read, best first; may be empty.
 
-    `embedder` is the name of who made the vector, for the metrics. Raises `IndexUnavailable`,
-    `InvalidFilter`.
+    `embedder` is the name of who made the vector, for the metrics. Raises `DependencyError`
+    (the index cannot be reached or is cut off: there is no answer without it), `InvalidFilter`.
     """
     mode = "lexical" if vector is None else question.mode
     request = SearchRequest(
@@ -39,12 +38,7 @@ async def retrieve(
         filters=question.filters,
         fusion=recipe.fusion,
     )
-    try:
-        found = await index.search(principal, request)
-    except IndexUnavailable:
-        metrics.dependency_requests.labels("index", "error").inc()
-        raise
-    metrics.dependency_requests.labels("index", "ok").inc()
+    found = await index.search(principal, request)
     for rung in found.degraded:
         trace.degrade(rung)
     metrics.retrieval_results.labels(mode).observe(len(found.passages))

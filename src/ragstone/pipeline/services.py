@@ -9,12 +9,13 @@ from ragstone.ports import (
     CacheStore,
     Clock,
     Embedder,
-    LanguageModel,
     Ledger,
+    ModelRoute,
     RecordsReader,
     Reranker,
     Searcher,
 )
+from ragstone.resilience.ladder import LoadLadder
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,10 +43,11 @@ class Services:
     embedder: Embedder
     index: Searcher
     reranker: Reranker | None
-    model: LanguageModel | None
+    model: ModelRoute | None
     """None: answers are extracted from the passages."""
     cache: CacheStore | None
     """None: every answer is made afresh."""
     clock: Clock
     metrics: Metrics
+    ladder: LoadLadder
     recipe: Recipe

@@ -38,10 +38,12 @@ async def reserve_and_settle(
             bill.outcome = "cancelled"
         raise
     finally:
-        # Shielded: a second cancellation must not leave the reservation open.
-        await asyncio.shield(ledger.settle(reservation, bill.usage, bill.outcome))
-        metrics.open_reservations.dec()
         _count(bill, metrics)
+        try:
+            # Shielded: a second cancellation must not leave the reservation open.
+            await asyncio.shield(ledger.settle(reservation, bill.usage, bill.outcome))
+        finally:
+            metrics.open_reservations.dec()
 
 
 def _count(bill: Bill, metrics: Metrics) -> None:

@@ -19,11 +19,12 @@ from ragstone.domain.usage import Usage
 from ragstone.observe.trace import Trace
 from ragstone.pipeline.events import Written
 from ragstone.pipeline.settle import Bill
+from ragstone.resilience.ladder import costs_quality
 
 
 def outcome_of(answer: Answer) -> str:
     """The `outcome` label of an answer that was given."""
-    if answer.degraded:
+    if any(map(costs_quality, answer.degraded)):
         return "degraded"
     return "abstained" if answer.answer_kind == "not_found" else "ok"
 

@@ -1,11 +1,20 @@
-"""One absolute deadline for a request, checked before each stage and passed into each call."""
+"""One absolute deadline a request, and the shares of it that single stages have.
 
-import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+It is checked before each stage and passed into each call. A stage's own limit never exceeds what
+is left: embedding has a quarter of the whole, so that an embedder which hangs leaves enough
+for a lexical answer; reranking what the settings say; the model all but a reserve, so that
+an extract can still be made when it fails at the last moment.
+"""
+
+from typing import Final
 
 from ragstone.domain.errors import DeadlineExceeded
 from ragstone.ports import Clock
+
+EMBED_SHARE: Final = 0.25
+RESERVE_SHARE: Final = 0.1
+RESERVE_SECONDS: Final = 1.0
+"""The reserve behind the model is the smaller of the two."""
 
 
 class Deadline:
@@ -35,15 +44,15 @@ class Deadline:
             remedy="Try again, or allow more time.",
         )
 
-    @asynccontextmanager
-    async def limit(self, stage: str) -> AsyncIterator[None]:
-        """Cancels what runs inside when the deadline passes and raises `DeadlineExceeded`."""
-        self.check(stage)
-        try:
-            # The event loop's clock may have another origin than ours: pass a duration.
-            async with asyncio.timeout(self.remaining()):
-                yield
-        except TimeoutError:
-            if self.remaining() > 0:
-                raise  # somebody else's shorter timeout
-            raise self.exceeded(stage) from None
+    def embed_seconds(self) -> float:
+        """Longest embedding of a query that is left."""
+        return min(EMBED_SHARE * self.seconds, self.remaining())
+
+    def within(self, seconds: float) -> float:
+        """`seconds`, or what is left when that is less."""
+        return min(seconds, self.remaining())
+
+    def model_until(self, seconds: float) -> float:
+        """The deadline of a generation of at most `seconds`, as a point like `at`."""
+        reserve = min(RESERVE_SECONDS, RESERVE_SHARE * self.seconds)
+        return self.at - max(reserve, self.remaining() - seconds)

@@ -106,6 +106,7 @@ async def tell(
         deadline=call.deadline,
         trace=call.trace,
         services=system.services,
+        weight=call.weight,
         streamed=streamed,
     )
     async with aclosing(events) as stream:

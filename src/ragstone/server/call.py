@@ -26,6 +26,7 @@ from ragstone.domain.errors import (
 )
 from ragstone.domain.principal import Principal, Priority, Scope
 from ragstone.observe.trace import Trace, new_trace_id
+from ragstone.pipeline.stage import Stage
 from ragstone.resilience.deadline import Deadline
 from ragstone.server.arrival import ARRIVAL, Arrival, arrive, declared_length
 from ragstone.server.errors import error_response, stopping
@@ -93,7 +94,7 @@ class Call:
 
         Raises `InvalidRequest`, `PayloadTooLarge`, `RequestTimeout`, `DeadlineExceeded`.
         """
-        async with self.deadline.limit("body"):
+        async with Stage("body", self.deadline, self.trace):
             raw = await read_body(self.request, self.system.settings.server.max_body_bytes)
         return decode(raw, decoder)
 

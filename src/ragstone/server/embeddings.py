@@ -8,6 +8,7 @@ import msgspec
 from starlette.responses import Response
 
 from ragstone.domain.errors import InvalidRequest, PayloadTooLarge, UnknownModel, did_you_mean
+from ragstone.pipeline.stage import Stage
 from ragstone.server.call import Call
 
 MAX_INPUTS: Final = 2048
@@ -74,7 +75,7 @@ async def _embed(call: Call, texts: list[str]) -> list[list[float]]:
             weight=call.weight,
             deadline=deadline.at,
         ),
-        deadline.limit("embed"),
+        Stage("embed", deadline, call.trace),
     ):
         if len(texts) == 1:
             return [await embedder.embed_query(texts[0])]

@@ -9,6 +9,7 @@ from ragstone.domain.query import Filters, Question, SearchMode
 from ragstone.pipeline.collection import open_collection
 from ragstone.pipeline.embed import embed
 from ragstone.pipeline.retrieve import retrieve
+from ragstone.pipeline.stage import Stage
 from ragstone.server.answers import TopK, checked_filters, checked_question
 from ragstone.server.call import Call
 
@@ -55,20 +56,12 @@ async def post_search(call: Call) -> Response:
 async def _search(call: Call, question: Question) -> list[Passage]:
     deadline, trace, s = call.deadline, call.trace, call.system.services
     await open_collection(question.collection, call.principal, s.records, s.embedder.identity)
-    async with (
-        s.admission.admit(
-            call.principal,
-            priority=call.priority,
-            weight=call.weight,
-            deadline=deadline.at,
-        ),
-        deadline.limit("search"),
+    async with s.admission.admit(
+        call.principal, priority=call.priority, weight=call.weight, deadline=deadline.at
     ):
-        with trace.stage("embed"):
-            vector = await embed(
-                question.text, question.mode, s.embedder, deadline, trace, s.metrics
-            )
-        with trace.stage("retrieve"):
+        async with Stage("embed", deadline, trace):
+            vector = await embed(question.text, question.mode, s.embedder, deadline, trace)
+        async with Stage("retrieve", deadline, trace):
             return await retrieve(
                 question.text,
                 vector,

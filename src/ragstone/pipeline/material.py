@@ -1,0 +1,21 @@
+"""What an answer is made of, on its way from the stages that find it to those that write."""
+
+from dataclasses import dataclass
+
+from ragstone.domain.application import Application
+from ragstone.domain.passage import Passage
+from ragstone.ports import Prompt
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Material:
+    """Evidence, and how the model is asked."""
+
+    query: str
+    """The question as it stands alone."""
+    vector: list[float] | None
+    """Of `query`, where there is one."""
+    passages: list[Passage]
+    """The evidence, best first; passage `n` of the prompt is `passages[n - 1]`."""
+    prompt: Prompt
+    application: Application

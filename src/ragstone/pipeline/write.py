@@ -1,0 +1,161 @@
+"""Stage 10, with a model: its stream becomes an answer whose citations exist."""
+
+import math
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+
+import msgspec
+
+from ragstone.domain.answer import AnswerKind, Citation
+from ragstone.domain.application import Application
+from ragstone.domain.errors import (
+    DeadlineExceeded,
+    DependencyBusy,
+    DependencyError,
+    ModelProtocolError,
+    ModelTimedOut,
+)
+from ragstone.domain.principal import Priority
+from ragstone.domain.usage import Usage
+from ragstone.observe.trace import Trace
+from ragstone.pipeline.citations import CitationFilter
+from ragstone.pipeline.events import Written
+from ragstone.pipeline.material import Material
+from ragstone.pipeline.settle import Bill
+from ragstone.pipeline.verify import verify
+from ragstone.ports import Finished, ModelChosen, ModelRoute, Prompt, TextDelta
+from ragstone.resilience.deadline import Deadline
+from ragstone.resilience.ladder import LoadLadder
+
+
+class ModelWriter:
+    """One answer by a route of models: its labels, its bill, and what the ladder is told."""
+
+    def __init__(
+        self,
+        route: ModelRoute,
+        *,
+        tenant: str,
+        priority: Priority,
+        model_seconds: float,
+        ladder: LoadLadder,
+        deadline: Deadline,
+        trace: Trace,
+        bill: Bill,
+    ) -> None:
+        self._route = route
+        self._tenant = tenant
+        self._priority: Priority = priority
+        self._until = deadline.model_until(model_seconds)
+        self._ladder = ladder
+        self._deadline = deadline
+        self._trace = trace
+        self._bill = bill
+
+    async def write(self, material: Material) -> AsyncGenerator[str | Written, None]:
+        """Pieces of the text, then one `Written`. Raises `DependencyError`, `DeadlineExceeded`."""
+        prompt = material.prompt
+        shortened = self._ladder.takes("shorter_answer", self._priority)
+        if shortened:
+            prompt = msgspec.structs.replace(prompt, max_tokens=max(1, prompt.max_tokens // 2))
+        filtered = CitationFilter(len(material.passages))
+        pieces: list[str] = []
+        finished: Finished | None = None
+        async with aclosing(self._billed(prompt)) as events:
+            async for event in events:
+                if isinstance(event, Finished):
+                    finished = event
+                    break
+                shown = filtered.feed(event.text)
+                if not pieces:
+                    shown = shown.lstrip()  # white space is not yet an answer
+                if shown:
+                    pieces.append(shown)
+                    yield shown
+        if rest := filtered.flush():
+            pieces.append(rest)
+            yield rest
+        text = "".join(pieces)
+        if finished is None or not text.strip():
+            raise ModelProtocolError(
+                f"The model {self._bill.model} ended without an answer.", remedy="Try again."
+            )
+        self._label(finished, shortened)
+        yield self._written(text, filtered, material)
+
+    def _label(self, finished: Finished, shortened: bool) -> None:
+        """What was cut; a limit that was not reached has cost nothing."""
+        if finished.reason == "length" and shortened:
+            self._trace.degrade("shorter_answer")
+        if finished.reason in ("length", "filtered"):
+            self._trace.degrade(f"answer_cut_by_{finished.reason}")
+
+    def _written(self, text: str, filtered: CitationFilter, material: Material) -> Written:
+        kind: AnswerKind = "not_found"
+        citations: list[Citation] = []
+        if not _says_not_found(text, material.application):
+            kind, citations = "generated", verify(text, filtered, material.passages, self._trace)
+        bill = self._bill
+        return Written(
+            text=text, kind=kind, citations=citations, usage=bill.usage, model=bill.model
+        )
+
+    async def _billed(self, prompt: Prompt) -> AsyncGenerator[TextDelta | Finished, None]:
+        """The model's events; what they cost is on the bill however they end."""
+        bill, received = self._bill, 0
+        bill.model = self._route.name
+        try:
+            async with aclosing(self._stream(prompt)) as stream:
+                async for event in stream:
+                    if isinstance(event, Finished):
+                        bill.usage += event.usage or _estimate(prompt, received)
+                        received = -1
+                    else:
+                        received += len(event.text)
+                    yield event
+        except DependencyError as error:
+            if not received and not isinstance(error, ModelTimedOut):
+                received = -1  # a call that never answered consumed nothing that we know of
+            raise
+        finally:
+            if received >= 0:
+                bill.usage += _estimate(prompt, received)
+
+    async def _stream(self, prompt: Prompt) -> AsyncGenerator[TextDelta | Finished, None]:
+        """The route's events, without the news of who writes, which is noted here."""
+        ladder, left, begun = self._ladder, self._deadline.remaining(), False
+        stream = self._route.stream(
+            prompt, tenant=self._tenant, priority=self._priority, deadline=self._until
+        )
+        try:
+            async with aclosing(stream) as events:
+                async for event in events:
+                    if isinstance(event, ModelChosen):
+                        begun = True
+                        ladder.observe_first_token(left - self._deadline.remaining())
+                        self._bill.model = event.name
+                        if event.fallback:
+                            self._trace.degrade("fallback_model")
+                        continue
+                    if ladder.joining_pause():
+                        self._trace.degrade("chunks_joined")
+                    yield event
+        except DependencyBusy:
+            ladder.observe_first_token(math.inf)
+            raise
+        except (ModelTimedOut, DeadlineExceeded):
+            if not begun:
+                ladder.observe_first_token(left - self._deadline.remaining())
+            raise
+
+
+def _says_not_found(text: str, application: Application) -> bool:
+    """The agreed sentence, give or take quotes and closing punctuation."""
+    plain = text.strip().strip("\"'*").rstrip(".").casefold()
+    return plain == application.not_found.rstrip(".").casefold()
+
+
+def _estimate(prompt: Prompt, output_chars: int) -> Usage:
+    """About four characters a token in English; used until the provider counts."""
+    sent = len(prompt.system) + sum(len(message.content) for message in prompt.messages)
+    return Usage(input_tokens=sent // 4, output_tokens=(output_chars + 3) // 4, estimated=True)
