@@ -116,7 +116,11 @@ BEHAVIOURS: dict[str, Callable[[str, Clock], ScriptedModel]] = {
 
 class Heard(Unobserved):
     def __init__(self) -> None:
+        self.calls: list[tuple[str, str]] = []
         self.retries: list[tuple[str, str]] = []
+
+    def called(self, dependency: str, outcome: str) -> None:
+        self.calls.append((dependency, outcome))
 
     def retried(self, dependency: str, outcome: str) -> None:
         self.retries.append((dependency, outcome))
@@ -163,6 +167,7 @@ class Route:
                 limiter=limiter,
                 breaker=Breaker(name, BreakerSettings(), clock=self.clock, random=random),
                 throttle=ClientThrottle(2.0, clock=self.clock, random=random),
+                observer=self.heard,
             )
         )
 
@@ -484,6 +489,17 @@ def test_cancelled_at_any_wait_it_leaves_nothing(
     while _left_at(scripts, at, late=late, contended=contended):
         at += 1
     assert at > 2, "there was nothing to cancel"
+
+
+@in_virtual_time
+async def test_the_call_is_over_and_counted_when_the_last_event_is_given() -> None:
+    route = Route(running_clock(), ["ok"])
+    async with aclosing(route.stream()) as events:
+        async for event in events:
+            if isinstance(event, Finished):
+                route.assert_quiet()
+                break
+    assert route.heard.calls == [("m0", "ok")]
 
 
 @pytest.mark.parametrize("events", range(7))

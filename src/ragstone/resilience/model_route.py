@@ -82,11 +82,22 @@ class GuardedRoute:
         self, prompt: Prompt, *, tenant: str, priority: Priority, deadline: float
     ) -> AsyncGenerator[ModelChosen | TextDelta | Finished, None]:
         opened = await self._open(_Call(prompt, tenant, priority, deadline))
+        finished: Finished | None = None
         async with opened.resources:
             yield opened.chosen
-            yield opened.first
-            async for event in opened.rest:
-                yield event
+            if isinstance(opened.first, TextDelta):
+                yield opened.first
+                async for event in opened.rest:
+                    if isinstance(event, Finished):
+                        finished = event
+                        break
+                    yield event
+            else:
+                finished = opened.first
+        # The call is over and its permit is back before the reader hears so: one who stops
+        # reading at this event has not left early.
+        if finished is not None:
+            yield finished
 
     async def close(self) -> None:
         for endpoint in self._endpoints:
