@@ -108,6 +108,12 @@ def test_a_key_sees_what_its_groups_may_read(server: Server) -> None:
     assert "18:30" in colleague
 
 
+def test_load_is_answered(server: Server) -> None:
+    printed = _run(server, "06_load_test.py", "--url", server.url, "--rate", "5", "--seconds", "2")
+    assert "offered" in printed
+    assert "error" not in printed
+
+
 def test_every_example_has_a_test() -> None:
     here = Path(__file__).read_text(encoding="utf-8")
     assert [path.name for path in EXAMPLES.glob("[0-9]*") if f'"{path.name}"' not in here] == []

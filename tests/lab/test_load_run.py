@@ -146,6 +146,21 @@ def test_each_request_times_out_at_its_own_deadline() -> None:
     assert rows["latency"] == pytest.approx(3.0, abs=0.01)
 
 
+def test_leaving_clients_go_within_what_answers_usually_have() -> None:
+    """Answers of a single piece are left at that piece, once the generator knows them."""
+    left: list[float] = []
+
+    class Short(Server):
+        def start(self, exchange: Exchange, request: bytes) -> None:
+            left.append(exchange.leave_after)
+            exchange.heard.content("all of it")
+            super().start(exchange, request)
+
+    played(plan_of(rate=50.0, behaviour=Behaviour(leave=1.0)), Short(lambda now: now))
+    assert max(left[:20]) > 5
+    assert set(left[200:]) == {1}
+
+
 def test_no_turn_begins_after_the_run_and_none_after_a_failure() -> None:
     behaviour = Behaviour(turns=50, think_seconds=1.0)
     rows = played(plan_of(rate=0.3, behaviour=behaviour), Server(lambda now: now + 0.5)).rows

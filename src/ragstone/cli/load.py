@@ -58,6 +58,9 @@ def load(
     ] = None,
     endpoint: Annotated[Literal["answers", "chat", "search"], typer.Option()] = "answers",
     whole: Annotated[bool, typer.Option("--whole", help="Without streaming.")] = False,
+    model: Annotated[
+        str | None, typer.Option(help="For chat.", show_default="the application's")
+    ] = None,
     deadline: Annotated[float, typer.Option(help="Seconds for an answer, sent along.")] = 30.0,
     within: Annotated[
         float | None,
@@ -92,6 +95,7 @@ def load(
     form = RequestForm(
         endpoint=endpoint, stream=not whole, deadline=deadline, collection=collection
     )
+    form = form.of_model(model) if model else form
     asked, given = _questions(questions), _keys(key, keys)
     _check_writable(save, html)
 

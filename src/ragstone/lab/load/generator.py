@@ -102,7 +102,7 @@ class Generator:
             turn=turn,
             scheduled=scheduled,
             launched=now,
-            leave_after=1 + leave * (self._usual - 1) if streamed else math.nan,
+            leave_after=self._leave_after(leave) if streamed else math.nan,
             keep_text=self._keep_text,
         )
         exchange.on_end = self._ended
@@ -112,6 +112,10 @@ class Generator:
         self._recorder.launched += 1
         request = self._writer.write(question, exchange.key, self._histories.get(index, ()))
         self._sender.start(exchange, request)
+
+    def _leave_after(self, leave: float) -> float:
+        """After how many pieces of text a client goes: one up to what an answer usually has."""
+        return leave if math.isnan(leave) else 1 + int(leave * self._usual)
 
     def _watch(self, exchange: Exchange, seconds: float, outcome: Outcome) -> None:
         timer = self._loop.call_later(max(seconds, 0.0), self._give_up, exchange, outcome)

@@ -4,6 +4,7 @@ from typing import Any, Final, Literal
 
 import msgspec
 
+from ragstone.apps import ASSISTANT
 from ragstone.domain.query import Turn
 from ragstone.lab.load.questions import Key, Question
 from ragstone.lab.load.target import Target
@@ -27,8 +28,12 @@ class RequestForm(msgspec.Struct, frozen=True, kw_only=True):
     """Seconds that an answer may take; sent along, and the client waits no longer."""
     collection: str | None = None
     """Of questions that name none; None: the target's default."""
-    model: str = "assistant"
-    """For `chat`: the application, with the collection after a slash where one is given."""
+    model: str = ASSISTANT.name
+    """For `chat`: the application; a collection is added after a slash where one is given."""
+
+    def of_model(self, name: str) -> "RequestForm":
+        """The same, asking another model."""
+        return msgspec.structs.replace(self, model=name)
 
     @property
     def streamed(self) -> bool:
