@@ -302,11 +302,26 @@ async def test_once_the_queue_stands_the_longest_wait_is_the_target() -> None:
     tried = gate(1, clock)
     await visitors(2, tried)
     await asyncio.sleep(0.6)
-    [late] = await visitors(1, tried)
     began = clock.monotonic()
+    overtaken, _ = await visitors(2, tried)
     await asyncio.sleep(0.1)
-    assert isinstance(late.error, Overloaded)
-    assert late.settled_at - began == pytest.approx(0.02)
+    assert isinstance(overtaken.error, Overloaded)
+    assert overtaken.settled_at - began == pytest.approx(0.02)
+
+
+@virtual
+async def test_who_is_next_is_not_refused_before_the_interval_for_having_waited() -> None:
+    clock = running_clock()
+    tried = gate(1, clock)
+    await visitors(2, tried)
+    await asyncio.sleep(0.6)
+    began = clock.monotonic()
+    [head] = await visitors(1, tried)
+    await asyncio.sleep(0.4)
+    assert head.error is None
+    await asyncio.sleep(0.4)
+    assert isinstance(head.error, Overloaded)
+    assert head.settled_at - began == pytest.approx(0.5)
 
 
 @virtual

@@ -82,6 +82,10 @@ class Board:
         self._map.close()
 
     @property
+    def own_tenants(self) -> int:
+        return max(1, len(self._held))
+
+    @property
     def contested(self) -> bool:
         return any(self._wants(at) for at in self._others)
 

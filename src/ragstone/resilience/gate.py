@@ -200,8 +200,6 @@ class Gate:
     # Waiting
 
     async def _wait(self, waiter: Waiter) -> Ticket:
-        if not self._room.lines[waiter.rank]:
-            self._wait_limits[waiter.rank].filled(waiter.since)
         self._room.push(waiter)
         self._dispatch()
         if waiter.outcome is None:
@@ -226,18 +224,22 @@ class Gate:
             self._wait_limits[rank].turned_away(now)
 
     async def _turn_of(self, waiter: Waiter) -> None:
-        allowed = self._wait_limits[waiter.rank].allowed(waiter.since)
-        left = waiter.deadline - waiter.since
-        loop = asyncio.get_running_loop()
-        waiter.turn = loop.create_future()
-        timer = loop.call_later(min(allowed, left), self._give_up, waiter, left <= allowed)
+        waiter.turn = asyncio.get_running_loop().create_future()
+        self._let_wait(waiter, self._wait_limits[waiter.rank].allowed(waiter.since), waiter.since)
         try:
             await waiter.turn
         except asyncio.CancelledError:
             self._leave(waiter)
             raise
         finally:
-            timer.cancel()
+            if waiter.timer is not None:
+                waiter.timer.cancel()
+
+    def _let_wait(self, waiter: Waiter, seconds: float, now: float) -> None:
+        left = waiter.deadline - now
+        waiter.timer = asyncio.get_running_loop().call_later(
+            min(seconds, left), self._give_up, waiter, left <= seconds
+        )
 
     def _leave(self, waiter: Waiter) -> None:
         """The waiter's task was cancelled, perhaps in the very turn in which it was let in."""
@@ -250,12 +252,29 @@ class Gate:
     def _give_up(self, waiter: Waiter, at_deadline: bool) -> None:
         if waiter.outcome is not None:
             return
+        now = self._clock.monotonic()
+        wait_limit = self._wait_limits[waiter.rank]
         if at_deadline:
             self._refuse(waiter, self._too_late())
+        elif self._may_stay(waiter, now) and (more := wait_limit.extension(now - waiter.since)):
+            self._let_wait(waiter, more, now)
         else:
-            self._wait_limits[waiter.rank].gave_up(self._clock.monotonic())
+            wait_limit.gave_up(now)
             self._refuse(waiter, self._no_room(waiter.tenant))
         self._dispatch()
+
+    def _may_stay(self, waiter: Waiter, now: float) -> bool:
+        """Whether it is not for a long queue that it waited, or not for its own tenant's.
+
+        That is so for who is next, and for a tenant that even with one more would ask for no more
+        than an equal part: what makes it wait is another's flood.
+        """
+        asked = self._units.own_of(waiter.tenant) + self._room.of(waiter.tenant)
+        active = max(self._units.own_tenants, self._room.tenants)
+        if (asked + 1) * active * self._units.processes <= self._limits()[waiter.rank]:
+            return True
+        line = self._room.lines[waiter.rank]
+        return line.head(newest=self._wait_limits[waiter.rank].overloaded(now)) is waiter
 
     def _refuse(self, waiter: Waiter, error: RagstoneError) -> None:
         self._remove(waiter)
@@ -319,8 +338,9 @@ class Gate:
         limit = self._limits()[waiter.rank]
         if not self._units.take(waiter.tenant, waiter.weight, limit):
             return False  # another process was quicker
-        self._remove(waiter)
         waited = now - waiter.since
+        self._wait_limits[waiter.rank].served(now, waited)
+        self._remove(waiter)
         waiter.settle(Ticket(self, waiter.tenant, waiter.weight, now, waited))
         return True
 

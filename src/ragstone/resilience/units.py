@@ -17,6 +17,11 @@ class Units(Protocol):
         ...
 
     @property
+    def own_tenants(self) -> int:
+        """Tenants that use units in this process, at least 1."""
+        ...
+
+    @property
     def contested(self) -> bool:
         """Whether another process has somebody waiting."""
         ...
@@ -65,6 +70,10 @@ class LocalUnits:
     def __init__(self) -> None:
         self.own = 0
         self._held: dict[str, int] = {}
+
+    @property
+    def own_tenants(self) -> int:
+        return max(1, len(self._held))
 
     def total(self) -> int:
         return self.own

@@ -1,13 +1,13 @@
-"""How long a request may wait for its turn: CoDel in the form for servers.
+"""How long a request may wait for its turn: CoDel, for a server's queue.
 
-After "Fail at Scale" (B. Maurer, ACM Queue 13(8), 2015): while the queue was empty at some time in
-the last `interval`, a burst may wait up to `interval`; once it has not been, requests come faster
-than they are served, waiting cannot help, and the longest wait is `target`. The queue is then
-served newest first (adaptive LIFO), because the newest is the one whose client is still there.
+A burst may wait up to `interval`. Once the served have waited longer than `target` for a whole
+`interval` without exception (RFC 8289, section 3), requests come faster than they are served and
+waiting cannot help: then the longest wait is `target`, and the newest is served first, because its
+client is the one still there. Both limits, set at arrival, and the order are those of "Fail at
+Scale" (B. Maurer, ACM Queue 13(8), 2015).
 
-One thing is added. A wait of `target` is so short that an overloaded queue runs empty for a moment
-now and then, which would end the state although nothing has changed; so it lasts until nobody
-had to be refused for an `interval`.
+The state lasts until nobody had to be refused for an `interval`: the short wait keeps the queue so
+short that it runs empty now and then although nothing has changed.
 """
 
 from typing import Final
@@ -18,20 +18,24 @@ _LONG_AGO: Final = float("-inf")
 class WaitLimit:
     """The state of one queue. Times are readings of `Clock.monotonic`."""
 
-    __slots__ = ("_busy_since", "_interval", "_sticky_until", "_target")
+    __slots__ = ("_above_since", "_interval", "_sticky_until", "_target")
 
     def __init__(self, *, target: float, interval: float) -> None:
         self._target = min(target, interval)
         self._interval = interval
-        self._busy_since: float | None = None
+        self._above_since: float | None = None
         self._sticky_until = _LONG_AGO
 
-    def filled(self, now: float) -> None:
-        """The queue was empty and is not any more."""
-        self._busy_since = now
+    def served(self, now: float, waited: float) -> None:
+        """Somebody was let in from the queue."""
+        if waited <= self._target:
+            self._above_since = None
+        elif self._above_since is None:
+            self._above_since = now
 
     def emptied(self) -> None:
-        self._busy_since = None
+        """Nobody waits any more."""
+        self._above_since = None
 
     def gave_up(self, now: float) -> None:
         """Somebody waited as long as was allowed, in vain."""
@@ -46,8 +50,16 @@ class WaitLimit:
         """Whether `target` holds, and the newest is served first."""
         if now < self._sticky_until:
             return True
-        return self._busy_since is not None and now - self._busy_since > self._interval
+        return self._above_since is not None and now - self._above_since > self._interval
 
     def allowed(self, now: float) -> float:
         """Seconds that a request arriving now may wait."""
         return self._target if self.overloaded(now) else self._interval
+
+    def extension(self, waited: float) -> float:
+        """Seconds more for who may stay, in the end up to the interval; 0: none.
+
+        An empty queue would leave the next free unit unused; CoDel does not drop the last packet
+        either (RFC 8289, section 3).
+        """
+        return min(self._target, max(0.0, self._interval - waited))

@@ -22,7 +22,7 @@ _STALE_ENTRIES: Final = 64
 class Waiter:
     """One request in line. `outcome` is its ticket, or why it was refused."""
 
-    __slots__ = ("deadline", "outcome", "rank", "since", "tenant", "turn", "weight")
+    __slots__ = ("deadline", "outcome", "rank", "since", "tenant", "timer", "turn", "weight")
 
     def __init__(
         self, tenant: str, rank: int, weight: int, *, since: float, deadline: float
@@ -35,6 +35,7 @@ class Waiter:
         self.deadline = deadline
         self.outcome: Ticket | RagstoneError | None = None
         self.turn: asyncio.Future[None] | None = None
+        self.timer: asyncio.TimerHandle | None = None
 
     def settle(self, outcome: "Ticket | RagstoneError") -> None:
         self.outcome = outcome
@@ -167,6 +168,11 @@ class WaitingRoom:
         """The tenant has fewer units in use than before."""
         for line in self.lines:
             line.freed(tenant)
+
+    @property
+    def tenants(self) -> int:
+        """Tenants of whom somebody waits."""
+        return len(self._by_tenant)
 
     @property
     def full(self) -> bool:
