@@ -3,6 +3,7 @@
 import asyncio
 
 import pytest
+import uvloop
 
 from ragstone.domain.errors import DeadlineExceeded, ModelTimedOut
 from ragstone.models.llms.watchdog import Watchdog
@@ -220,3 +221,19 @@ def test_a_blocked_event_loop_gets_to_read_before_the_server_is_blamed() -> None
         dog.resume()
 
     assert _watched(blocked) == ("gap", pytest.approx(41.05))
+
+
+def test_a_limit_that_passed_before_it_was_set_still_ends_the_stream() -> None:
+    """uvloop answers `call_at` for a time in the past with a handle that knows no time."""
+
+    async def main() -> object:
+        loop = asyncio.get_running_loop()
+        bitten = asyncio.Event()
+        dog = Watchdog(
+            bitten.set, began=loop.time() - 9.0, first_token=0.001, gap=0.001, ends=loop.time() + 60
+        )
+        async with asyncio.timeout(30):
+            await bitten.wait()
+        return dog.limit
+
+    assert uvloop.run(main()) == "first_token"

@@ -21,10 +21,13 @@ class Watchdog:
 
     One timer a stream and none a read: content only leaves a time behind, and the timer, when
     it fires, looks how long ago that was and sets itself anew. `asyncio.timeout` could not do
-    it: around a `yield` it would cancel the consumer.
+    it: around a `yield` it would cancel the consumer. When it is due is remembered here: uvloop
+    gives a handle that does not know it for a time that has passed already.
     """
 
-    __slots__ = ("_bite", "_ends", "_gap", "_has_begun", "_loop", "_since", "_timer", "limit")
+    __slots__ = (
+        "_bite", "_due", "_ends", "_gap", "_has_begun", "_loop", "_since", "_timer", "limit"
+    )  # fmt: skip
 
     def __init__(
         self, bite: Callable[[], None], *, began: float, first_token: float, gap: float, ends: float
@@ -39,7 +42,8 @@ class Watchdog:
         """The last sign of life; a gap after it the stream is over."""
         self.limit: Limit | None = None
         """The limit that has passed."""
-        self._timer = self._loop.call_at(min(self._since + gap, ends), self._look)
+        self._due = min(self._since + gap, ends)
+        self._timer = self._loop.call_at(self._due, self._look)
 
     def hold(self) -> None:
         """Content has come and is being consumed: a slow reader is no silent server."""
@@ -57,14 +61,15 @@ class Watchdog:
 
     def _set(self, when: float) -> None:
         self._timer.cancel()
-        self._timer = self._loop.call_at(min(when, self._ends), self._look)
+        self._due = min(when, self._ends)
+        self._timer = self._loop.call_at(self._due, self._look)
 
     def _look(self) -> None:
         now = self._loop.time()
         silent = now >= self._since + self._gap
         if now >= self._ends:
             self._end("deadline")
-        elif silent and now - self._timer.when() > _LATE_SECONDS:
+        elif silent and now - self._due > _LATE_SECONDS:
             self._set(now + _LATE_SECONDS)
         elif silent:
             self._end("gap" if self._has_begun else "first_token")
