@@ -2,9 +2,13 @@
 
 import asyncio
 import json
+import sys
+import time
+from asyncio.subprocess import PIPE
 
 import pytest
 
+from ragstone.domain.errors import InternalError
 from ragstone.lab.load.client import LoadClient
 from ragstone.lab.load.exchange import Exchange
 from ragstone.lab.load.outcome import Outcome
@@ -15,6 +19,7 @@ from ragstone.lab.load.recorder import Received
 from ragstone.lab.load.requests import RequestForm, RequestWriter
 from ragstone.lab.load.runner import run_load
 from ragstone.lab.load.schedule import Behaviour
+from ragstone.lab.load.worker import Begin, Message, Ready, Task, frame, read_frame
 from tests.lab.load_target import (
     ANSWER,
     Request,
@@ -413,3 +418,27 @@ async def test_generator_processes_send_the_whole_schedule() -> None:
     assert [r.index for r in result.received] == result.rows["index"].tolist()
     assert told
     assert told == sorted(told)
+
+
+async def test_a_generator_ends_when_the_one_who_started_it_has_gone() -> None:
+    async with scripted_server(ok) as server:
+        plan = plan_of(server.url, duration=3600.0, rate=0.01)
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "ragstone.lab.load.worker", stdin=PIPE, stdout=PIPE
+        )
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write(frame(Task.of(plan, 0, 1)))
+        assert isinstance(await read_frame(process.stdout, Message), Ready)
+        process.stdin.write(frame(Begin(time.monotonic())))
+        await process.stdin.drain()
+        process.stdin.close()
+        assert await asyncio.wait_for(process.wait(), 60) == 0
+
+
+async def test_a_generator_that_dies_ends_the_run_with_a_reason(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sys, "executable", "/bin/true")
+    with pytest.raises(InternalError, match="ended before its time"):
+        await run_load(plan_of("http://127.0.0.1:9", processes=1), probe=False)

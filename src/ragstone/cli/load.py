@@ -45,7 +45,9 @@ def load(
     questions: Annotated[
         Path | None, typer.Option(help="One a line, or JSON lines. Default: the sample's.")
     ] = None,
-    collection: Annotated[str | None, typer.Option("--collection", "-c")] = None,
+    collection: Annotated[
+        str | None, typer.Option("--collection", "-c", help="Of questions that name none.")
+    ] = None,
     zipf: Annotated[float, typer.Option(help="Exponent of the questions' popularity.")] = 1.0,
     in_order: Annotated[bool, typer.Option("--in-order", help="Ask in the file's order.")] = False,
     once: Annotated[bool, typer.Option("--once", help="Ask each question once.")] = False,
@@ -56,7 +58,9 @@ def load(
     keys: Annotated[
         Path | None, typer.Option(help="JSON lines with key, name, weight, priority.")
     ] = None,
-    endpoint: Annotated[Literal["answers", "chat", "search"], typer.Option()] = "answers",
+    endpoint: Annotated[
+        Literal["answers", "chat", "search"], typer.Option(help="What is asked.")
+    ] = "answers",
     whole: Annotated[bool, typer.Option("--whole", help="Without streaming.")] = False,
     model: Annotated[
         str | None, typer.Option(help="For chat.", show_default="the application's")

@@ -104,9 +104,9 @@ class Recorder:
         )
         self.ended += 1
         self.outcomes[outcome] += 1
-        if heard.code is not None:
-            self.codes[heard.code] += 1
-        self.rungs.update(heard.degraded)
+        if exchange.turn == 0:  # as all figures of a report but those of later turns
+            self.codes.update([heard.code] if heard.code else [])
+            self.rungs.update(heard.degraded)
         if self._keep:
             self.received.append(self._received(exchange, outcome))
 

@@ -54,9 +54,9 @@ class LoadResult:
     """One for each request, see `recorder.ROW`; in the order of their scheduled times."""
     gaps: Distribution
     codes: dict[str, int]
-    """Responses by the code of their error."""
+    """Responses to first turns by the code of their error."""
     rungs: dict[str, int]
-    """Answers by rung of the ladder."""
+    """Answers to first turns by rung of the ladder."""
     received: list[Received]
     """Every response with its text, where the plan says `keep`; in the order of the rows."""
     cpu_seconds: list[float]
@@ -165,7 +165,10 @@ async def _generators(count: int) -> AsyncGenerator[list[Process], None]:
     command = (sys.executable, "-m", "ragstone.lab.load.worker")
     try:
         for _ in range(count):
-            started = await asyncio.create_subprocess_exec(*command, stdin=PIPE, stdout=PIPE)
+            # A session of its own: Ctrl-C is for us, who end them.
+            started = await asyncio.create_subprocess_exec(
+                *command, stdin=PIPE, stdout=PIPE, start_new_session=True
+            )
             processes.append(started)
         yield processes
     finally:
