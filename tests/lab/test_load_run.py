@@ -257,7 +257,7 @@ def test_a_sweep_is_shown_with_its_plot() -> None:
     assert [point.multiple for point in points] == [0.5, 1, 2]
     page = sweep.sweep_page(sweep.Sweep(points))
     ElementTree.fromstring(page.partition("\n")[2])
-    assert page.count("<circle") == 6
+    assert page.count("<circle") == 3
 
 
 @given(st.lists(st.floats(0, 3600), max_size=200), st.lists(st.floats(0, 3600), max_size=200))

@@ -1,7 +1,7 @@
 """The same load at several multiples of a rate: where goodput stops following what is offered."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -71,21 +71,22 @@ async def run_sweep(
     return Sweep(points)
 
 
-def goodput_plot(curves: Mapping[str, Sweep]) -> str:
-    """Goodput over the offered rate, a line for each curve, with the line where all is good.
-
-    The curves must be of the same multiples.
-    """
-    first = next(iter(curves.values()))
-    offered = [point.report.offered for point in first.points]
+def goodput_plot(curves: Mapping[str, Sequence[Point]]) -> str:
+    """Goodput over the offered rate, a line for each curve, and the line where all is good."""
     lines = [
-        Series(name, [point.report.goodput for point in sweep.points])
-        for name, sweep in curves.items()
+        Series(
+            name,
+            [point.report.goodput for point in points],
+            xs=[point.report.offered for point in points],
+        )
+        for name, points in curves.items()
     ]
-    best = max(value for line in lines for value in line.values)
-    axes = Axes("offered, requests/s", "good answers/s", top=(best or 1.0) * 1.2)
-    everything = Series("all of it", [min(rate, best * 1.2) for rate in offered], True, 7)
-    return line_plot(offered, [*lines, everything], axes, marks=True)
+    best = max((value for line in lines for value in line.values), default=0.0) or 1.0
+    offered = max((x for line in lines for x in line.xs or ()), default=1.0)
+    end = min(offered, best * 1.2)
+    everything = Series("all of it", [0.0, end], dashed=True, colour=7, xs=[0.0, end])
+    axes = Axes("offered, requests/s", "good answers/s", top=best * 1.2)
+    return line_plot([], [*lines, everything], axes, marks=True)
 
 
 def sweep_rows(sweep: Sweep) -> list[tuple[str, ...]]:
@@ -99,7 +100,7 @@ def sweep_page(sweep: Sweep) -> str:
     page = Page(f"Load on {report.target}", f"{report.load}, and multiples of it")
     if not sweep.valid:
         page.note("Not all runs are valid: see the last column.", "bad")
-    page.figure(goodput_plot({"good": sweep}), "Goodput over the offered rate")
+    page.figure(goodput_plot({"good": sweep.points}), "Goodput over the offered rate")
     moods = [("plain" if point.report.valid else "bad") for point in sweep.points]
     page.table(SWEEP_COLUMNS, sweep_rows(sweep), moods=moods)  # type: ignore[arg-type]
     return page.html(footer="Times count from the scheduled moment of each request.")

@@ -21,20 +21,25 @@ class Series:
     dashed: bool = False
     colour: int | None = None
     """Which of the colours; None: by its place."""
+    xs: Sequence[float] | None = None
+    """Places of its own, in a line plot; None: the common ones."""
 
 
 def line_plot(
     xs: Sequence[float], series: Sequence[Series], axes: Axes, *, marks: bool = False
 ) -> str:
-    """Lines over common places. With `marks` each value has a dot, and tells its number."""
+    """Lines over common places. With `marks` each value of a line that is not dashed has a dot,
+    and tells its number."""
     highest = axes.top or _largest([v for one in series for v in one.values])
-    frame = Frame(axes, xs, _lowest(series) if axes.log_y else 0.0, highest)
+    places = [*xs, *(x for one in series for x in one.xs or ())]
+    frame = Frame(axes, places, _lowest(series) if axes.log_y else 0.0, highest)
     drawn = [frame.ground()]
     for number, one in enumerate(series):
         colour = number if one.colour is None else one.colour
-        drawn.append(_line(frame, xs, one, colour))
-        if marks:
-            drawn.append(_marks(frame, xs, one, colour))
+        own = xs if one.xs is None else one.xs
+        drawn.append(_line(frame, own, one, colour))
+        if marks and not one.dashed:
+            drawn.append(_marks(frame, own, one, colour))
     return _svg(drawn, series, axes)
 
 
