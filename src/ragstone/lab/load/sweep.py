@@ -11,7 +11,7 @@ from ragstone.lab.load.plan import LoadPlan
 from ragstone.lab.load.report import LoadReport, Prices, report_of
 from ragstone.lab.load.runner import OnProgress, probe_target, run_load
 from ragstone.lab.report.axes import Axes
-from ragstone.lab.report.page import Page
+from ragstone.lab.report.page import Mood, Page
 from ragstone.lab.report.plots import Series, line_plot
 
 PAUSE_SECONDS: Final = 3.0
@@ -101,8 +101,8 @@ def sweep_page(sweep: Sweep) -> str:
     if not sweep.valid:
         page.note("Not all runs are valid: see the last column.", "bad")
     page.figure(goodput_plot({"good": sweep.points}), "Goodput over the offered rate")
-    moods = [("plain" if point.report.valid else "bad") for point in sweep.points]
-    page.table(SWEEP_COLUMNS, sweep_rows(sweep), moods=moods)  # type: ignore[arg-type]
+    moods: list[Mood] = ["plain" if point.report.valid else "bad" for point in sweep.points]
+    page.table(SWEEP_COLUMNS, sweep_rows(sweep), moods=moods)
     return page.html(footer="Times count from the scheduled moment of each request.")
 
 
