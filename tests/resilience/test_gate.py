@@ -159,6 +159,32 @@ async def test_the_heavy_is_not_overtaken_by_the_light_of_its_class() -> None:
 
 
 @virtual
+async def test_the_heavy_is_not_overtaken_by_the_light_of_a_lower_class() -> None:
+    tried = gate(8, running_clock())
+    inside = await visitors(6, tried)
+    [heavy] = await visitors(1, tried, priority="critical", weight=4)
+    [light] = await visitors(1, tried, priority="sheddable")
+    inside[0].leave()
+    await turn()
+    assert not heavy.inside
+    assert not light.inside
+
+
+@virtual
+async def test_the_heavy_is_not_overtaken_by_a_tenant_above_its_share() -> None:
+    tried = gate(8, running_clock())
+    inside = await visitors(8, tried, tenant="flood")
+    [heavy] = await visitors(1, tried, tenant="other", weight=2)
+    [light] = await visitors(1, tried, tenant="flood")
+    inside[0].leave()
+    await turn()
+    assert not light.inside
+    inside[1].leave()
+    await turn()
+    assert heavy.inside
+
+
+@virtual
 async def test_a_heavy_one_that_leaves_lets_the_light_ones_in() -> None:
     tried = gate(4, running_clock())
     await visitors(3, tried)
