@@ -34,6 +34,8 @@ class Running:
     url: str
     system: System
     http: aiohttp.ClientSession
+    serving: "asyncio.Task[None]"
+    """Cancelled, the server stops in order, as upon SIGTERM."""
 
     async def json(
         self, method: str, path: str, body: object = None, *, key: str | None = None
@@ -104,13 +106,14 @@ async def start(tmp_path: Path) -> AsyncIterator[Start]:
             )
 
             async def stop() -> None:
-                task.cancel()
+                if not task.cancelling():  # a second one would break off its stopping
+                    task.cancel()
                 await asyncio.gather(task, return_exceptions=True)
 
             stack.push_async_callback(stop)
             url = await started
             http = await stack.enter_async_context(aiohttp.ClientSession(url))
-            return Running(url, system, http)
+            return Running(url, system, http, task)
 
         yield begin
 

@@ -3,13 +3,19 @@
 An overloaded server has no time to read what it will refuse.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Final
 
 from starlette.requests import Request
 
 from ragstone.apps import ASSISTANT
-from ragstone.domain.errors import InvalidRequest, RagstoneError
+from ragstone.domain.errors import (
+    InvalidRequest,
+    RagstoneError,
+    ShuttingDown,
+    TooManyRequests,
+)
 from ragstone.domain.principal import Principal, Priority, Scope
 from ragstone.resilience.admission import weight_of
 from ragstone.resilience.deadline import Deadline
@@ -60,6 +66,9 @@ async def arrive(request: Request, system: System, scope: Scope, *, admitted: bo
         )
     except RagstoneError as refusal:
         system.metrics.rejections.labels(refusal.code, priority).inc()
+        # A stop is no load, and a tenant that has its share is no lack of room.
+        if not isinstance(refusal, ShuttingDown | TooManyRequests):
+            system.services.ladder.observe_wait(math.inf)
         raise
     return arrival
 

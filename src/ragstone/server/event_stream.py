@@ -65,7 +65,7 @@ class EventStream(Response):
                 try:
                     await self._relay(sending)
                 except asyncio.CancelledError:
-                    if client.gone or not sending.started:
+                    if client.gone:
                         raise
                     await self._say_last(sending)
         except ClientDisconnect:
@@ -93,13 +93,15 @@ class EventStream(Response):
 
     async def _say_last(self, sending: "_Sending") -> None:
         """What could not be sent yet, and what the events say of the cancellation."""
-        last = sending.unsent
+        unsent = sending.unsent
+        last = [] if unsent is None or unsent is _END else [unsent]
         with suppress(StopAsyncIteration, asyncio.CancelledError):
-            last += await self._events.athrow(asyncio.CancelledError())
+            # None from events that have ended already, whatever their type says.
+            last.append(_body(await self._events.athrow(asyncio.CancelledError()) or b""))
         with suppress(TimeoutError):
             async with asyncio.timeout(_LAST_WORD_SECONDS):
-                await sending.send(_body(last))
-                await sending.send(_END)
+                for message in (*last, _END):
+                    await sending.send(message)
 
 
 class _Sending:
@@ -118,7 +120,6 @@ class _Sending:
         "_task",
         "_timer",
         "gave_up",
-        "started",
         "unsent",
     )
 
@@ -136,19 +137,17 @@ class _Sending:
         self._sending_since: float | None = None
         self._beating: asyncio.Task[None] | None = None
         self.gave_up = False
-        self.started = False
-        self.unsent = b""
-        """The events of a send that was cancelled: the server waits before it writes, not
-        after, so they were not sent at all."""
+        self.unsent: Message | None = None
+        """What was to be sent when the send was cancelled. The server waits before it writes,
+        not after, so nothing of it was sent."""
         self._look()
 
     async def send(self, message: Message) -> None:
         self._last_sent = self._sending_since = self._now()
         try:
             await self._send(message)
-            self.started = True
         except asyncio.CancelledError:
-            self.unsent = message.get("body", b"")
+            self.unsent = message
             raise
         finally:
             self._sending_since = None

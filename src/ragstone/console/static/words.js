@@ -2,12 +2,17 @@
 
 /** @type {Record<string, string>} */
 const RUNGS = {
+  chunks_joined: "The text came in larger pieces than usual; nothing was left out.",
   reranker_skipped: "The passages were not re-ranked, so a better one may have been passed over.",
   lexical_only: "Only matching words were searched, not meaning: the embedding model did not answer.",
   dense_only: "Only meaning was searched, not matching words.",
-  index_partial: "Part of the index did not answer, so some documents were not searched.",
+  partial_index: "Part of the index did not answer, so some documents were not searched.",
   fewer_passages: "Fewer passages than usual were read.",
-  extractive_answer: "The language model did not answer, so this is an extract from the documents.",
+  shorter_answer: "The answer was kept shorter than usual.",
+  fallback_model: "Another language model than usual wrote this answer.",
+  passages_only: "No answer was written: these are the passages that were found.",
+  extract_lexical: "The sentences were chosen by matching words, not by meaning.",
+  extractive_answer: "No language model wrote this: it is an extract from the documents.",
   answer_cut_by_length: "The answer was cut off at the longest length allowed.",
   answer_cut_by_filtered: "The model's provider cut the answer off.",
   citations_removed: "Citations that point at no passage were removed.",
