@@ -1,0 +1,52 @@
+"""What a gateway asks of its engine's records, it gets as the engine has it."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from ragstone.ports import Records, RecordsReader
+from ragstone.records.cached import TTL_SECONDS, CachedReader
+from ragstone.records.remote import RemoteRecords
+from tests.clock import VirtualClock
+from tests.hop.engine import served
+from tests.records.samples import MINILM, a_key
+
+
+@pytest.fixture
+async def remote(records: Records) -> AsyncIterator[RecordsReader]:
+    async with served(records=records) as door:
+        yield RemoteRecords(door.client())
+
+
+async def test_collections_are_as_in_the_engine(records: Records, remote: RecordsReader) -> None:
+    assert await remote.collections("acme") == []
+    made = await records.ensure_collection("acme", "hélp", MINILM)
+    await records.ensure_collection("other", "help", MINILM)
+    assert await remote.collection("acme", "hélp") == made
+    assert await remote.collection("acme", "none") is None
+    assert await remote.collection("other", "hélp") is None
+    assert await remote.collections("acme") == await records.collections("acme") == [made]
+
+
+async def test_keys_are_as_in_the_engine(records: Records, remote: RecordsReader) -> None:
+    assert await remote.keys() == []
+    key = a_key()
+    await records.create_key(key)
+    assert await remote.key_by_hash(key.sha256) == key
+    assert await remote.key_by_hash("0" * 64) is None
+    assert await remote.keys() == await records.keys()
+    await records.revoke_key(key.id)
+    assert await remote.key_by_hash(key.sha256) is None
+    assert len(await remote.keys()) == 1
+
+
+async def test_a_key_revoked_in_the_engine_is_refused_within_a_second(
+    records: Records, remote: RecordsReader, clock: VirtualClock
+) -> None:
+    kept = CachedReader(remote, clock)
+    key = a_key()
+    await records.create_key(key)
+    assert await kept.key_by_hash(key.sha256) == key
+    await records.revoke_key(key.id)
+    clock.advance(TTL_SECONDS)
+    assert await kept.key_by_hash(key.sha256) is None
