@@ -39,8 +39,10 @@ def pressed_ladder(level: int, *, lag: float = 0.0) -> LoadLadder:
     """A ladder that load has brought to `level`, where it stays: its clock stands still."""
     clock = VirtualClock()
     ladder = LoadLadder(LadderPolicy(), clock)
-    while ladder.level < level or (lag and not ladder.joining_pause()):
+    while ladder.level < level or (lag and not ladder.joins_chunks):
         clock.advance(0.1)
+        for _ in range(100 if lag else 0):
+            ladder.joining_pause()
         ladder.observe_lag(1.0 if level else lag)
     return ladder
 

@@ -247,23 +247,35 @@ def test_a_load_that_comes_and_goes_does_not_make_it_flap() -> None:
 
 def test_joined_chunks_hold_what_would_not_be_held_and_are_undone() -> None:
     ladder, clock = _ladder()
-    streams, joined, changes = 1_000, [], 0
+    streams, joined, changes, pause = 1_000, [], 0, 0.0
     for tick in range(3_000):
         clock.advance(0.1)
         if tick == 2_000:
             streams = 100
-        pause = ladder.joining_pause()
         reads = streams * min(30.0, 1 / pause if pause else 30.0)
+        for _ in range(round(reads / 10)):
+            pause = ladder.joining_pause()
         load = reads * 60e-6  # CPU of relaying one read
         ladder.observe_lag(0.2 if load > 1 else 0.002)
-        changes += bool(joined) and joined[-1] != ladder.joining_pause()
-        joined.append(ladder.joining_pause())
+        changes += bool(joined) and joined[-1] != pause
+        joined.append(pause)
     late = sum(
         1_000 * min(30.0, 1 / pause if pause else 30.0) * 60e-6 > 1 for pause in joined[:2_000]
     )
     assert late < 0.1 * 2_000
     assert joined[-1] == 0.0
+    assert not ladder.joins_chunks
     assert changes <= 60
+
+
+def test_lag_that_relaying_does_not_cause_joins_nothing() -> None:
+    ladder, clock = _ladder()
+    for _ in range(100):
+        clock.advance(0.1)
+        for _ in range(20):
+            ladder.joining_pause()
+        ladder.observe_lag(0.04)
+    assert not ladder.joins_chunks
 
 
 _OBSERVATIONS = st.lists(

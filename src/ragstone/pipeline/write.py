@@ -137,7 +137,7 @@ class ModelWriter:
                         if event.fallback:
                             self._trace.degrade("fallback_model")
                         continue
-                    if ladder.joining_pause():
+                    if ladder.joins_chunks:
                         self._trace.degrade("chunks_joined")
                     yield event
         except DependencyBusy:

@@ -224,10 +224,15 @@ class LoadLadder:
             level += 1
         return _LEVEL_OF[rung] <= level
 
+    @property
+    def joins_chunks(self) -> bool:
+        """Whether the rung `chunks_joined` is taken."""
+        return self._joining.pause > 0
+
     def joining_pause(self) -> float:
-        """Seconds that a reader of a model's stream waits between two reads, so that more
-        comes at once; above 0 the rung `chunks_joined` is taken."""
-        return self._joining.pause
+        """Seconds that one who has just read of a model's stream waits before the next read, so
+        that more comes at once. Also counts the reads: few are not worth joining."""
+        return self._joining.next_pause()
 
     def observe_wait(self, seconds: float) -> None:
         """A request waited this long for its slot; infinite when it was refused for load."""
