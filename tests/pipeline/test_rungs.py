@@ -1,0 +1,182 @@
+"""Each rung as the response shows it: under load, after failures, and on the way to the cache."""
+
+import math
+from random import Random
+
+import pytest
+
+from ragstone.apps import ASSISTANT
+from ragstone.domain.clock import SystemClock
+from ragstone.domain.errors import (
+    CircuitOpen,
+    DeadlineExceeded,
+    DependencyBusy,
+    IndexUnavailable,
+    ModelTimedOut,
+    ModelUnreachable,
+)
+from ragstone.domain.principal import Principal
+from ragstone.domain.usage import Usage
+from ragstone.models.llms.fake import ScriptedModel
+from ragstone.pipeline.tell import outcome_of
+from ragstone.resilience.dependency import Dependency
+from ragstone.resilience.model_route import GuardedRoute
+from ragstone.resilience.retry import RetrySettings
+from tests.pipeline.world import ASKED, TEXT, World, pressed_ladder
+
+CLOCK = SystemClock()
+
+
+def _model(*deltas: str, **options) -> ScriptedModel:
+    return ScriptedModel(deltas or ("Forty-five [1].",), clock=CLOCK, **options)
+
+
+async def _world(level: int = 0, *, model: ScriptedModel | None = None, lag: float = 0.0) -> World:
+    world = World(model or _model())
+    world.ladder = pressed_ladder(level, lag=lag)
+    await world.put("help")
+    return world
+
+
+class Backwards:
+    """Implements `ports.Reranker`."""
+
+    name = "backwards"
+
+    async def rerank(self, question, passages, *, deadline):
+        return list(reversed(passages))
+
+    async def close(self) -> None:
+        pass
+
+
+async def test_joined_chunks_are_said_and_change_nothing_else() -> None:
+    world = await _world(lag=0.03)
+    _, done = await world.ask()
+    assert done.degraded == ["chunks_joined"]
+    assert outcome_of(done) == "ok"
+    assert (await world.ask())[1].cache == "hit"
+
+
+async def test_the_reranker_is_skipped() -> None:
+    world = await _world(1)
+    world.reranker = Backwards()
+    assert (await world.ask())[1].degraded == ["reranker_skipped"]
+
+
+async def test_fewer_passages_are_said_where_some_were_left_out() -> None:
+    for copies, expected in ((1, []), (3, ["fewer_passages"])):
+        world = await _world(2)
+        for number in range(copies):
+            await world.put("help", f"{TEXT} {number} {'More of it. ' * 110}", name=f"d{number}")
+        _, done = await world.ask()
+        assert done.degraded == expected
+        assert done.passages
+
+
+@pytest.mark.parametrize(("reason", "cut"), [("stop", False), ("length", True)])
+async def test_a_shorter_answer_is_said_where_it_was_cut(reason, cut) -> None:
+    world = await _world(3, model=_model(reason=reason))
+    _, done = await world.ask()
+    assert world.model.prompts[0].max_tokens == 50
+    assert done.degraded == (["shorter_answer", "answer_cut_by_length"] if cut else [])
+    assert ((await world.ask())[1].cache == "hit") is not cut
+
+
+async def test_under_load_the_extract_is_made_of_words_alone() -> None:
+    world = await _world(4)
+    _, done = await world.ask()
+    assert done.answer_kind == "extractive"
+    assert done.degraded == ["extractive_answer", "extract_lexical"]
+    assert not world.model.prompts
+
+
+@pytest.mark.parametrize("with_model", [True, False])
+async def test_at_last_the_passages_are_given_without_pretending(with_model: bool) -> None:
+    world = await _world(5)
+    if not with_model:
+        world.model = None
+    for _ in range(2):  # nothing of it is kept
+        _, done = await world.ask()
+        assert done.answer_kind == "passages"
+        assert done.answer == ASSISTANT.passages_only
+        assert done.degraded == ["passages_only"]
+        assert (done.cache, done.citations) == ("miss", [])
+        assert done.passages
+        assert outcome_of(done) == "degraded"
+
+
+async def test_critical_questions_keep_the_model_for_longer() -> None:
+    world = await _world(4)
+    for priority, kind in (
+        ("critical", "generated"),
+        ("standard", "extractive"),
+        ("sheddable", "passages"),
+    ):
+        who = Principal(tenant="acme", priority=priority)
+        _, done = await world.ask(f"{ASKED} {priority}?", principal=who)
+        assert done.answer_kind == kind
+
+
+async def test_kept_answers_are_served_on_every_rung_and_without_the_index() -> None:
+    world = await _world()
+    await world.ask()
+
+    class Gone:
+        async def search(self, principal, request):
+            raise IndexUnavailable("The index is cut off.", retry_after=5.0)
+
+    world.index = Gone()
+    world.ladder = pressed_ladder(5)
+    _, done = await world.ask()
+    assert (done.cache, done.answer_kind, done.degraded) == ("hit", "generated", [])
+    with pytest.raises(IndexUnavailable):
+        await world.ask("Something else?")
+    world.assert_nothing_is_held()
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        CircuitOpen("Cut off."),
+        DependencyBusy("Full."),
+        ModelTimedOut("Silent."),
+        ModelUnreachable("Gone."),
+        DeadlineExceeded("Late."),
+    ],
+)
+async def test_a_route_that_fails_before_its_first_word_is_replaced(error) -> None:
+    world = await _world(model=_model(error=error))
+    _, done = await world.ask()
+    assert done.answer_kind == "extractive"
+    assert done.degraded == ["extractive_answer"]
+    assert [notice.code for notice in done.notices] == [error.code]
+
+
+async def test_a_model_that_is_full_is_pressure() -> None:
+    world = await _world(model=_model(error=DependencyBusy("Full.")))
+    seen: list[float] = []
+    world.ladder.observe_first_token = seen.append  # type: ignore[method-assign]
+    await world.ask()
+    world.model = _model()
+    await world.ask()
+    assert seen[0] == math.inf
+    assert 0 <= seen[1] < 10
+
+
+async def test_a_fallback_is_named_billed_and_not_kept() -> None:
+    world = await _world()
+    models = [
+        _model(error=ModelUnreachable("Gone."), name="first"),
+        _model(name="second", usage=Usage(input_tokens=9, output_tokens=3)),
+    ]
+    world.route = GuardedRoute(
+        [(model, Dependency(model.name, clock=world.clock)) for model in models],
+        clock=world.clock,
+        random=Random(1),
+        retry=RetrySettings(attempts=1, budget=0.0),
+    )
+    for _ in range(2):
+        _, done = await world.ask()
+        assert (done.model, done.degraded, done.cache) == ("second", ["fallback_model"], "miss")
+    assert world.ledger.settled("acme") == Usage(input_tokens=18, output_tokens=6)
