@@ -104,3 +104,31 @@ def test_fallbacks_that_cannot_be_are_named_without_their_keys(
         load_settings()
     assert "llm.fallbacks" in str(caught.value)
     assert "sk-secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "bound"),
+    [
+        ("llm.timeout_seconds", "admission.deadline_seconds"),
+        ("llm.first_token_seconds", "admission.deadline_seconds"),
+        ("llm.gap_seconds", "admission.deadline_seconds"),
+        ("llm.connect_seconds", "llm.first_token_seconds"),
+        ("reranker.timeout_seconds", "admission.deadline_seconds"),
+        ("engine.timeout_seconds", "admission.deadline_seconds"),
+        ("ladder.first_token_seconds", "llm.first_token_seconds"),
+        ("admission.target_seconds", "admission.interval_seconds"),
+        ("resilience.min_concurrency", "resilience.initial_concurrency"),
+        ("resilience.initial_concurrency", "llm.max_connections"),
+    ],
+)
+def test_settings_that_contradict_are_refused_with_both_names(name: str, bound: str) -> None:
+    group, field = name.split(".")
+    with pytest.raises(InvalidSettings) as caught:
+        load_settings(overrides={group: {field: 5_000}})
+    assert f"{name} is 5000, above {bound}" in str(caught.value)
+    assert caught.value.field == name
+
+
+def test_a_default_above_a_bound_that_was_lowered_is_no_contradiction() -> None:
+    settings = load_settings(overrides={"admission": {"deadline_seconds": 5}})
+    assert settings.llm.first_token_seconds > settings.admission.deadline_seconds

@@ -28,6 +28,20 @@ _PREFIX = "RAGSTONE_"
 _OTHER_VARIABLES = frozenset({"RAGSTONE_HOME", "RAGSTONE_API_KEY"})
 """Read elsewhere: the data folder, and the key whose rights commands have."""
 
+_BOUNDS = (
+    ("llm.timeout_seconds", "admission.deadline_seconds"),
+    ("llm.first_token_seconds", "admission.deadline_seconds"),
+    ("llm.gap_seconds", "admission.deadline_seconds"),
+    ("llm.connect_seconds", "llm.first_token_seconds"),
+    ("reranker.timeout_seconds", "admission.deadline_seconds"),
+    ("engine.timeout_seconds", "admission.deadline_seconds"),
+    ("ladder.first_token_seconds", "llm.first_token_seconds"),
+    ("admission.target_seconds", "admission.interval_seconds"),
+    ("resilience.min_concurrency", "resilience.initial_concurrency"),
+    ("resilience.initial_concurrency", "llm.max_connections"),
+)
+"""The budget of a stage is no larger than the whole; no least above what it is the least of."""
+
 
 class _Group(BaseModel):
     model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True, frozen=True)
@@ -314,9 +328,27 @@ def load_settings(
     values = _merged(values, _read_environment())
     values = _merged(values, overrides or {})
     try:
-        return Settings.model_validate({**values, "home": home})
+        settings = Settings.model_validate({**values, "home": home})
     except ValidationError as error:
         raise _invalid(error) from None
+    _check_bounds(settings)
+    return settings
+
+
+def _check_bounds(settings: Settings) -> None:
+    """Refuses what was set above its bound; a default above it just never comes into play."""
+    for name, bound in _BOUNDS:
+        group, _, field = name.partition(".")
+        of_bound, _, bounding = bound.partition(".")
+        chosen = getattr(settings, group)
+        value, most = getattr(chosen, field), getattr(getattr(settings, of_bound), bounding)
+        if field in chosen.model_fields_set and value > most:
+            raise InvalidSettings(
+                f"The setting {name} is {value:g}, above {bound}, which is {most:g}: "
+                "it could never be reached.",
+                remedy=f"Lower {name} or raise {bound}.",
+                field=name,
+            )
 
 
 def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:

@@ -75,7 +75,11 @@ def _print_sources(answer: dict[str, Any]) -> None:
         typer.secho(f"{citation['title']}{page}", bold=True, nl=False)
         typer.secho(f"  {citation['external_id']}", dim=True)
     seconds = answer["timings_ms"]["total"] / 1000
-    kind = {"extractive": "extract from the documents", "not_found": "not found"}
+    kind = {
+        "extractive": "extract from the documents",
+        "passages": "passages only",
+        "not_found": "not found",
+    }
     how = kind.get(answer["answer_kind"], f"written by {answer['model']}")
     typer.secho(f"{how}, {seconds:.2f} s", dim=True, err=True)
     for notice in answer["notices"]:

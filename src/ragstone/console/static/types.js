@@ -35,7 +35,7 @@
  *
  * @typedef {object} Answer
  * @property {string} answer
- * @property {"generated"|"extractive"|"not_found"} answer_kind
+ * @property {"generated"|"extractive"|"passages"|"not_found"} answer_kind
  * @property {Citation[]} citations
  * @property {Passage[]} passages
  * @property {Usage} usage
