@@ -5,12 +5,13 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install --disable-pip-version-check --quiet
 
-.PHONY: help demo setup test check format docs lock clean
+.PHONY: help demo setup test chaos check format docs lock clean
 
 help:
 	@echo "make demo    set up, ingest the sample corpus, serve it on http://127.0.0.1:8080"
 	@echo "make setup   set up only; leaves $(BIN)/ragstone"
 	@echo "make test    set up what the tests need and run them all"
+	@echo "make chaos   run all fault scenarios, a quarter of an hour; writes chaos.html"
 	@echo "make check   lint, types, import rules"
 	@echo "make format  format the code"
 	@echo "make docs    write the pages that are made from the code"
@@ -24,6 +25,9 @@ setup: $(VENV)/.runtime
 
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest -n 2 --dist loadfile -q
+
+chaos: $(VENV)/.dev
+	$(BIN)/ragstone chaos run --all --report chaos.html
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from ragstone.cli import ask, documents, evaluate, keys, load, setup, simulate
+from ragstone.cli import ask, chaos, documents, evaluate, keys, load, setup, simulate
 from ragstone.cli.context import Context
 from ragstone.domain.errors import RagstoneError
 
@@ -59,6 +59,7 @@ app.add_typer(documents.collections_app, name="collections")
 app.add_typer(documents.documents_app, name="documents")
 app.add_typer(keys.keys_app, name="keys")
 app.add_typer(simulate.simulate_app, name="simulate")
+app.add_typer(chaos.chaos_app, name="chaos")
 
 
 def main() -> None:

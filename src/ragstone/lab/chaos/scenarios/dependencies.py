@@ -1,0 +1,168 @@
+"""Embedder, reranker and records fail; what cannot fail in this build, and why."""
+
+import asyncio
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from ragstone.domain.errors import InvalidExperiment
+from ragstone.lab.chaos.driver import at_rate
+from ragstone.lab.chaos.scenario import Bench, Scenario
+from ragstone.lab.chaos.scenarios.model import QUICK_MODEL, calls, good_share
+from ragstone.lab.chaos.transcript import Transcript
+from ragstone.lab.chaos.verdict import at_least, at_most, none_of
+
+_RATE: Final = 10.0
+
+
+async def embedder_down(bench: Bench) -> None:
+    services = {"llm": QUICK_MODEL, "embedder": {}}
+    async with bench.site(services=services, proxied={"embedder": {}}) as site:
+        seconds = bench.seconds(15, 3)
+        for name, faults in (
+            ("failing", {"kind": "error", "status": 503}),
+            ("slow", {"kind": "silence"}),
+        ):
+            await site.services["embedder"].reset()
+            await site.services["embedder"].switch(faults=[faults])
+            got = await site.driver.load(at_rate(_RATE, seconds, site.asking()))
+            made = await calls(site.services["embedder"])
+            bench.expect(
+                at_least(f"good answers, {name}", good_share(got), 1.0),
+                none_of(f"answers without their label, {name}", _without(got, "lexical_only")),
+                at_most(f"calls for each question, {name}", made / len(got), 1.1),
+                at_most(f"slowest answer, {name}", max(t.seconds for t in got), 10, "s"),
+            )
+        await site.services["embedder"].switch(faults=[])
+        await site.proxies["embedder"].switch(connect="refuse")
+        await site.proxies["embedder"].cut()
+        got = await site.driver.load(at_rate(_RATE, seconds, site.asking()))
+        bench.expect(
+            at_least("good answers, unreachable", good_share(got), 1.0),
+            none_of("answers without their label, unreachable", _without(got, "lexical_only")),
+        )
+        await site.proxies["embedder"].switch(connect="pass")
+        await asyncio.sleep(6.0)  # `resilience.breaker_open_seconds` is 5
+        await site.driver.load(at_rate(_RATE, 1.0, site.asking()))
+        got = await site.driver.load(at_rate(_RATE, 1.0, site.asking()))
+        lexical = [t for t in got if "lexical_only" in t.degraded]
+        bench.expect(at_most("lexical answers after healing", len(lexical), 0))
+
+
+async def reranker_slow(bench: Bench) -> None:
+    services = {"llm": QUICK_MODEL, "reranker": {"first_token_seconds": 5}}
+    async with bench.site(services=services) as site:
+        got = await site.driver.load(at_rate(_RATE, bench.seconds(15, 3), site.asking()))
+        bench.expect(
+            at_least("good answers", good_share(got), 1.0),
+            none_of("answers without their label", _without(got, "reranker_skipped")),
+            at_most("slowest answer", max(t.seconds for t in got), 1.5, "s"),
+        )
+        await site.services["reranker"].switch(first_token_seconds=0)
+        await asyncio.sleep(6.0)  # `resilience.breaker_open_seconds` is 5
+        await site.driver.load(at_rate(_RATE, 1.0, site.asking()))
+        got = await site.driver.load(at_rate(_RATE, 1.0, site.asking()))
+        skipped = [t for t in got if "reranker_skipped" in t.degraded]
+        bench.expect(at_most("skipped after healing", len(skipped), 0))
+
+
+async def records_locked(bench: Bench) -> None:
+    async with bench.site(services={"llm": QUICK_MODEL}) as site:
+        seconds = bench.seconds(20, 4)
+        with _locked(_database(site.home)):
+            loading = asyncio.create_task(site.driver.load(at_rate(_RATE, seconds, site.asking())))
+            body = {"collection": "help", "documents": [{"id": "new", "text": "A new rule."}]}
+            began = site.driver.now()
+            headers = {"Authorization": f"Bearer {site.keys['acme']}"}
+            async with site.http.post("/v1/documents", json=body, headers=headers) as response:
+                answer = await response.json()
+                refused = (response.status, answer.get("error", {}).get("code"))
+            took = site.driver.now() - began
+            got = await loading
+        accepted = await site.call("POST", "/v1/documents", body, site.keys["acme"])
+        state = (await site.job_ended("acme", accepted["jobs"][0]["id"]))["state"]
+        bench.expect(
+            at_least("good answers while it is locked", good_share(got), 1.0),
+            none_of("writes refused otherwise than with a reason", _odd(refused)),
+            at_most("time until a write is refused", took, 20, "s"),
+            none_of("writes that fail afterwards", [] if state == "done" else [state]),
+        )
+
+
+def _odd(refused: tuple[int, str]) -> list[str]:
+    return [] if refused == (503, "records_unavailable") else [str(refused)]
+
+
+def _database(home: Path) -> Path:
+    found = sorted(home.glob("*.db")) + sorted(home.glob("*.sqlite*"))
+    if not found:
+        raise InvalidExperiment("The records are not in SQLite here.")
+    return found[0]
+
+
+@contextmanager
+def _locked(database: Path) -> Iterator[None]:
+    """Holds the one lock that a writer of SQLite needs."""
+    connection = sqlite3.connect(database, isolation_level=None)
+    try:
+        connection.execute("BEGIN IMMEDIATE")
+        yield
+        connection.execute("ROLLBACK")
+    finally:
+        connection.close()
+
+
+def _without(transcripts: Sequence[Transcript], rung: str) -> list[str]:
+    return [str(t.degraded) for t in transcripts if t.good and rung not in t.degraded]
+
+
+SCENARIOS: Final = (
+    Scenario(
+        name="index-replica-slow",
+        faults=(9, 10),
+        does="One replica of the index is slow, then all are.",
+        expects="The hedge wins with <= 5 % extra calls; then hedging switches itself off.",
+        not_applicable="The embedded index has no replicas; a cluster behind the port will have.",
+    ),
+    Scenario(
+        name="index-shard-missing",
+        faults=(11,),
+        does="A shard of a collection is missing.",
+        expects="A partial result, labelled.",
+        not_applicable="A tenant's collection is one shard of the embedded index: there is no part "
+        "without the rest.",
+    ),
+    Scenario(
+        name="embedder-down",
+        faults=(12,),
+        does="The embedder fails, then hangs, then refuses connections, then is there again.",
+        expects="Lexical retrieval, labelled; no storm of retries; back to vectors.",
+        run=embedder_down,
+        quick=True,
+    ),
+    Scenario(
+        name="reranker-slow",
+        faults=(13,),
+        does="The reranker takes 5 s, then none.",
+        expects="Skipped at its deadline, labelled; used again when it is well.",
+        run=reranker_slow,
+        quick=True,
+    ),
+    Scenario(
+        name="cache-server-down",
+        faults=(26,),
+        does="The cache server is down, slow, or answers garbage.",
+        expects="Served without the cache.",
+        not_applicable="The cache is in the process; there is no cache server yet.",
+    ),
+    Scenario(
+        name="records-locked",
+        faults=(27,),
+        does="Another process holds the write lock of the records.",
+        expects="Questions go on; writes are refused with a reason, and work afterwards.",
+        run=records_locked,
+        quick=True,
+    ),
+)
