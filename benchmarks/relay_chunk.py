@@ -4,7 +4,7 @@ A simulated model server in another process streams chat completion chunks; this
 consumes them through the adapter and writes each delta as our own server-sent event. The
 floor does the least that any client could: it reads the same bytes and drops them.
 
-    python benchmarks/relay_chunk.py [--streams 100] [--tokens 200] [--rate 50]
+    python benchmarks/relay_chunk.py [--streams 100] [--tokens 200] [--rate 50] [--pause 0.15]
 
 The figure is CPU time of this process over the chunks, network stack and event loop
 included. Streams begin at different moments and each chunk is sent on its own, as models
@@ -17,6 +17,7 @@ import json
 import multiprocessing
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 from multiprocessing.connection import Connection
 
 import aiohttp
@@ -86,11 +87,14 @@ def serve(pipe: Connection, tokens: int, rate: float) -> None:
     uvloop.run(_serve(pipe, tokens, rate))
 
 
-async def relay(session: aiohttp.ClientSession, url: str) -> int:
-    """The adapter, and our own event for each delta; how many there were."""
+async def relay(session: aiohttp.ClientSession, url: str, pause: float = 0.0) -> int:
+    """The adapter, and our own event for each delta; how many there were.
+
+    `pause`: seconds that the reader waits between two reads, as on the rung `chunks_joined`.
+    """
     encoder = msgspec.json.Encoder()
     count = written = 0
-    model = OpenAIChat(session, model="m", clock=SystemClock(), base_url=url)
+    model = OpenAIChat(session, model="m", clock=SystemClock(), base_url=url, pace=lambda: pause)
     async for event in model.stream(PROMPT, deadline=time.monotonic() + 600):
         if isinstance(event, TextDelta):
             written += len(b"event: delta\ndata: " + encoder.encode(Delta(event.text)) + b"\n\n")
@@ -154,12 +158,14 @@ def main() -> None:
     parser.add_argument("--streams", type=int, default=100)
     parser.add_argument("--tokens", type=int, default=200)
     parser.add_argument("--rate", type=float, default=50.0, help="tokens a second and stream")
+    parser.add_argument("--pause", type=float, default=0.0, help="between reads, in seconds")
     arguments = parser.parse_args()
     streams, tokens, rate = arguments.streams, arguments.tokens, arguments.rate
     print(f"parse and decode alone: {parse_only(streams * tokens):.1f} us a chunk")
     least, reads = measure(floor, streams, tokens, rate)
     print(f"floor: {least:.1f} us a chunk ({streams * tokens} chunks in {reads} reads)")
-    own, deltas = measure(relay, streams, tokens, rate)
+    paced = partial(relay, pause=arguments.pause)
+    own, deltas = measure(paced, streams, tokens, rate)
     print(f"relay: {own:.1f} us a chunk ({deltas} deltas)")
 
 

@@ -124,3 +124,15 @@ def test_an_endless_event_is_refused(flood: list[bytes]) -> None:
 def test_many_small_events_stay_below_the_limit() -> None:
     parser = EventStreamParser(max_event_bytes=100)
     assert sum(len(parser.feed(b"data: 1234567890\n\n")) for _ in range(1000)) == 1000
+
+
+def test_a_read_of_exactly_one_event_is_that_event_whatever_came_before() -> None:
+    parser = EventStreamParser()
+    assert [event.data for event in parser.feed(b"data: a\n\n")] == [b"a"]
+    assert [event.data for event in parser.feed(b"data: b\n\n")] == [b"b"]
+    assert parser.feed(b"event: named\n") == []
+    assert [event.name for event in parser.feed(b"data: c\n\n")] == ["named"]
+    assert parser.feed(b"data: d\n") == []
+    assert [event.data for event in parser.feed(b"data: e\n\n")] == [b"d\ne"]
+    assert [event.data for event in parser.feed(b"data: f\rdata: g\n\n")] == [b"f\ng"]
+    assert [event.data for event in parser.feed(b"data: h\n\n")] == [b"h"]

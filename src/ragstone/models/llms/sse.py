@@ -20,6 +20,9 @@ MAX_EVENT_BYTES: Final = 1 << 20
 """A streamed delta has some hundred bytes; a server that sends more is not speaking of deltas."""
 
 
+_DATA: Final = b"data: "
+
+
 class ServerSentEvent(NamedTuple):
     """One dispatched event."""
 
@@ -47,6 +50,8 @@ class EventStreamParser:
 
         Raises `ModelProtocolError` when one event, or one line, exceeds the limit.
         """
+        if len(chunk) <= self._max_event_bytes and self._is_whole_event(chunk):
+            return [ServerSentEvent("message", chunk[len(_DATA) : -2])]
         if self._at_start:
             chunk = self._without_byte_order_mark(chunk)
         if b"\r" in chunk or self._after_carriage_return:
@@ -71,6 +76,17 @@ class EventStreamParser:
             self._partial_bytes += len(rest)
             self._check_size()
         return events
+
+    def _is_whole_event(self, chunk: bytes) -> bool:
+        """The usual read of a model's stream: nothing before it, one event of one line."""
+        return (
+            chunk.startswith(_DATA)
+            and chunk.find(b"\n") == len(chunk) - 2
+            and chunk.endswith(b"\n\n")
+            and b"\r" not in chunk
+            and not (self._partial or self._data or self._name)
+            and not (self._at_start or self._after_carriage_return)
+        )
 
     def _without_byte_order_mark(self, chunk: bytes) -> bytes:
         start = b"".join((*self._partial, chunk))
