@@ -15,7 +15,8 @@ from ragstone.domain.errors import (
     TooManyRequests,
 )
 from ragstone.domain.principal import Priority
-from ragstone.resilience.gate import Gate, GateSettings, Ticket
+from ragstone.resilience.gate import Gate, GateSettings
+from ragstone.resilience.ticket import Ticket
 from tests.clock import VirtualClock
 from tests.virtual_loop import run, running_clock
 

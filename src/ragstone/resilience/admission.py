@@ -10,7 +10,9 @@ from typing import Final, Protocol
 from ragstone.domain.errors import Overloaded, ShuttingDown
 from ragstone.domain.principal import Principal, Priority
 from ragstone.ports import Clock
-from ragstone.resilience.gate import RESERVED, Gate, Ticket
+from ragstone.resilience.capacity import RESERVED
+from ragstone.resilience.gate import Gate
+from ragstone.resilience.ticket import Ticket
 
 _BYTES_OF_A_UNIT: Final = 16_384
 _MOST_UNITS: Final = 8

@@ -1,140 +1,10 @@
-"""Requests that wait for their turn: by priority, fair between tenants, bounded.
+"""All who wait: by priority, fair between tenants, bounded."""
 
-Every operation is O(1) or O(log tenants); none grows with the number of requests that wait.
-"""
-
-import asyncio
-import heapq
-from collections import OrderedDict
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final
 
-from ragstone.domain.errors import RagstoneError
 from ragstone.domain.principal import PRIORITIES
-
-if TYPE_CHECKING:
-    from ragstone.resilience.gate import Ticket
-
-_STALE_ENTRIES: Final = 64
-"""Outdated heap entries, beside two for each tenant, before the heap is made anew."""
-
-
-class Waiter:
-    """One request in line. `outcome` is its ticket, or why it was refused."""
-
-    __slots__ = ("deadline", "outcome", "rank", "since", "tenant", "timer", "turn", "weight")
-
-    def __init__(
-        self, tenant: str, rank: int, weight: int, *, since: float, deadline: float
-    ) -> None:
-        self.tenant = tenant
-        self.rank = rank
-        """Index in `PRIORITIES`: 0 goes first."""
-        self.weight = weight
-        self.since = since
-        self.deadline = deadline
-        self.outcome: Ticket | RagstoneError | None = None
-        self.turn: asyncio.Future[None] | None = None
-        self.timer: asyncio.TimerHandle | None = None
-
-    def settle(self, outcome: "Ticket | RagstoneError") -> None:
-        self.outcome = outcome
-        if self.turn is not None and not self.turn.done():
-            self.turn.set_result(None)
-
-
-class _Flow:
-    """The waiters of one tenant in one class, oldest first."""
-
-    __slots__ = ("entry", "tenant", "units", "waiters")
-
-    def __init__(self, tenant: str) -> None:
-        self.units = 0
-        self.tenant = tenant
-        self.waiters: OrderedDict[Waiter, None] = OrderedDict()
-        self.entry = 0
-        """Number of its one valid entry in the heap; any other is outdated."""
-
-
-class Line:
-    """One priority class. The tenant with the fewest units in use is next, then in turn."""
-
-    def __init__(self, in_use: Callable[[str], int]) -> None:
-        self._in_use = in_use
-        self._flows: dict[str, _Flow] = {}
-        self._heap: list[tuple[int, int, _Flow]] = []
-        self._entries = 0
-        self.units = 0
-        """Weight of all who wait here."""
-
-    def __bool__(self) -> bool:
-        return bool(self._flows)
-
-    def push(self, waiter: Waiter) -> None:
-        flow = self._flows.get(waiter.tenant)
-        if flow is None:
-            flow = self._flows[waiter.tenant] = _Flow(waiter.tenant)
-            self._enter(flow)
-        flow.waiters[waiter] = None
-        flow.units += waiter.weight
-        self.units += waiter.weight
-
-    def remove(self, waiter: Waiter) -> None:
-        flow = self._flows[waiter.tenant]
-        del flow.waiters[waiter]
-        flow.units -= waiter.weight
-        self.units -= waiter.weight
-        if not flow.waiters:
-            del self._flows[waiter.tenant]
-
-    def head(self, *, newest: bool) -> Waiter:
-        """Who is next; the line must not be empty."""
-        flow = self._first_flow()
-        return next(reversed(flow.waiters)) if newest else next(iter(flow.waiters))
-
-    def freed(self, tenant: str) -> None:
-        """The tenant has fewer units in use than before."""
-        flow = self._flows.get(tenant)
-        if flow is not None:
-            self._enter(flow)
-
-    def ahead_of(self, tenant: str, weight: int) -> int:
-        """Units that go before one more request of a tenant, if all tenants are served in turn."""
-        flow = self._flows.get(tenant)
-        if flow is None:
-            return min(self.units, weight * len(self._flows))
-        return min(self.units, (flow.units + weight) * len(self._flows))
-
-    def oldest_of(self, tenant: str) -> Waiter | None:
-        flow = self._flows.get(tenant)
-        return next(iter(flow.waiters)) if flow is not None else None
-
-    def oldest_of_last_tenant(self) -> Waiter:
-        """The line must not be empty."""
-        return next(iter(next(reversed(self._flows.values())).waiters))
-
-    def _enter(self, flow: _Flow) -> None:
-        self._entries += 1
-        flow.entry = self._entries
-        if len(self._heap) > 2 * len(self._flows) + _STALE_ENTRIES:
-            self._heap = [entry for entry in self._heap if self._valid(entry)]
-            heapq.heapify(self._heap)
-        heapq.heappush(self._heap, (self._in_use(flow.tenant), flow.entry, flow))
-
-    def _valid(self, entry: tuple[int, int, _Flow]) -> bool:
-        _, number, flow = entry
-        return number == flow.entry and bool(flow.waiters)
-
-    def _first_flow(self) -> _Flow:
-        while True:
-            units, number, flow = self._heap[0]
-            if number != flow.entry or not flow.waiters:
-                heapq.heappop(self._heap)
-            elif units < self._in_use(flow.tenant):  # it was served meanwhile
-                heapq.heappop(self._heap)
-                self._enter(flow)
-            else:
-                return flow
+from ragstone.resilience.wait_limit import WaitLimit
+from ragstone.resilience.waiting_line import Line, Waiter
 
 
 class WaitingRoom:
@@ -144,13 +14,21 @@ class WaitingRoom:
     the place of a waiter of lower priority, or of a tenant that has more than its share.
     """
 
-    def __init__(self, places: int, *, tenant_share: float, in_use: Callable[[str], int]) -> None:
+    def __init__(
+        self,
+        places: int,
+        *,
+        tenant_share: float,
+        in_use: Callable[[str], int],
+        new_wait_limit: Callable[[], WaitLimit],
+    ) -> None:
+        """`in_use`: units of a tenant in use."""
         self._places = places
         self._share = max(1, int(places * tenant_share))
         self._by_tenant: dict[str, int] = {}
         self._crowding: dict[str, None] = {}
         """Tenants above their share; there are never more of them than shares in one."""
-        self.lines = tuple(Line(in_use) for _ in PRIORITIES)
+        self.lines = tuple(Line(in_use, new_wait_limit()) for _ in PRIORITIES)
         self.count = 0
 
     def push(self, waiter: Waiter) -> None:
@@ -162,12 +40,22 @@ class WaitingRoom:
         self._count(waiter.tenant, -1)
 
     def of(self, tenant: str) -> int:
+        """Requests of a tenant that wait."""
         return self._by_tenant.get(tenant, 0)
 
     def freed(self, tenant: str) -> None:
         """The tenant has fewer units in use than before."""
         for line in self.lines:
             line.freed(tenant)
+
+    def wait_limit(self, rank: int) -> WaitLimit:
+        """Of a class."""
+        return self.lines[rank].wait_limit
+
+    def ahead_of(self, tenant: str, rank: int, weight: int, now: float) -> int:
+        """Units that go before one more request; under overload the newest of a class is next."""
+        before = rank if self.wait_limit(rank).overloaded(now) else rank + 1
+        return sum(line.ahead_of(tenant, weight) for line in self.lines[:before])
 
     @property
     def tenants(self) -> int:

@@ -1,0 +1,62 @@
+"""How much of a limit each class and each tenant may use, and how soon it becomes free again."""
+
+from collections.abc import Callable
+from typing import Final
+
+from ragstone.domain.principal import PRIORITIES, Priority
+from ragstone.resilience.units import Units
+
+RESERVED: Final[dict[Priority, float]] = {"critical": 0.0, "standard": 0.05, "sheddable": 0.2}
+"""Share of the limit that a class may not use, so that what ranks higher finds room at once.
+
+Stripe keeps 20 % of its workers for critical requests ("Scaling your API with rate limiters",
+2017). The share is rounded, so a limit below 10 reserves nothing against standard requests."""
+
+_SMOOTHING: Final = 0.05
+"""Weight of the newest hold in the running mean."""
+
+
+class Capacity:
+    """A limit that may change at any time, the units of it in use, and how long they are held.
+
+    A rank is an index in `PRIORITIES`.
+    """
+
+    __slots__ = ("_class_limits", "_class_limits_of", "_limit", "_mean_hold", "_share", "units")
+
+    def __init__(self, limit: Callable[[], int], units: Units, *, tenant_share: float) -> None:
+        self._limit = limit
+        self.units = units
+        self._share = tenant_share
+        self._class_limits = (0,) * len(PRIORITIES)
+        self._class_limits_of = -1
+        self._mean_hold = 0.0
+
+    def limits(self) -> tuple[int, ...]:
+        """By rank: the most units that may be in use after one more of the class got in."""
+        limit = self._limit()
+        if limit != self._class_limits_of:
+            self._class_limits_of = limit
+            self._class_limits = tuple(
+                max(1, limit - round(RESERVED[name] * limit)) for name in PRIORITIES
+            )
+        return self._class_limits
+
+    def fits(self, rank: int, weight: int) -> bool:
+        """Whether so many units are free for the class; what is heavier gets in alone."""
+        total = self.units.total()
+        return total == 0 or total + weight <= self.limits()[rank]
+
+    def within_share(self, tenant: str, weight: int) -> bool:
+        """Whether the tenant has no more than its share with so many units more."""
+        share = max(1, int(self._share * self.limits()[0]))
+        held = self.units.of(tenant)
+        return held == 0 or held + weight <= share
+
+    def held_for(self, seconds: float) -> None:
+        """Units were given back after that long."""
+        self._mean_hold += (seconds - self._mean_hold) * (_SMOOTHING if self._mean_hold else 1.0)
+
+    def seconds_until_free(self, units: int, rank: int) -> float:
+        """Until the class was given so many, at the rate of late (Little's law)."""
+        return units * self._mean_hold * self.units.processes / self.limits()[rank]

@@ -1,0 +1,60 @@
+"""Whose turn it is at a gate, and who may stay although the time that one may wait is over."""
+
+from typing import Final
+
+from ragstone.domain.principal import PRIORITIES
+from ragstone.resilience.capacity import Capacity
+from ragstone.resilience.waiting import WaitingRoom
+from ragstone.resilience.waiting_line import Waiter
+
+_CLASSES: Final = len(PRIORITIES)
+
+
+class TurnOrder:
+    """Tenants below their share before those above it; then by class; then as in the line.
+
+    Places in line are numbered in that order from 0: the classes below the share, then above it.
+    """
+
+    __slots__ = ("_capacity", "_room", "_units")
+
+    def __init__(self, capacity: Capacity, room: WaitingRoom) -> None:
+        self._capacity = capacity
+        self._units = capacity.units
+        self._room = room
+
+    def next(self, now: float) -> tuple[Waiter | None, int | None]:
+        """Who is to be let in, None if nobody; and the place in line of the first who waits.
+
+        Who does not fit keeps back all that come later, except the higher classes: their limits
+        leave room that it could never have.
+        """
+        foremost: int | None = None
+        ranks = _CLASSES
+        for entitled in (True, False):
+            for rank, line in enumerate(self._room.lines[:ranks]):
+                if not line:
+                    continue
+                waiter = line.head(now)
+                if entitled and not self._capacity.within_share(waiter.tenant, waiter.weight):
+                    continue
+                place = rank if entitled else rank + _CLASSES
+                if self._capacity.fits(rank, waiter.weight):
+                    gives_way = self._units.gives_way(place, self._capacity.limits())
+                    return (None if gives_way else waiter), place
+                foremost = place if foremost is None else foremost
+                ranks = rank
+                break
+        return None, foremost
+
+    def may_stay(self, waiter: Waiter, now: float) -> bool:
+        """Whether it is not for a long queue that it waited, or not for its own tenant's.
+
+        That is so for who is next, and for a tenant that even with one more would ask for no more
+        than an equal part: what makes it wait is another's flood.
+        """
+        asked = self._units.own_of(waiter.tenant) + self._room.of(waiter.tenant)
+        active = max(self._units.own_tenants, self._room.tenants)
+        if (asked + 1) * active * self._units.processes <= self._capacity.limits()[waiter.rank]:
+            return True
+        return self._room.lines[waiter.rank].head(now) is waiter
