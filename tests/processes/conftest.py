@@ -72,9 +72,10 @@ class Served:
     async def ingest(self, texts: dict[str, str], *, key: str | None = None) -> None:
         """Returns when they can be found."""
         documents = [{"id": name, "text": text} for name, text in texts.items()]
-        status, accepted = await self.ask(
-            "POST", "/v1/documents", {"collection": "help", "documents": documents}, key=key
-        )
+        body = {"collection": "help", "documents": documents}
+        status = 503  # an engine that dies leaves open what it has done; a repetition is harmless
+        while status == 503:
+            status, accepted = await self.ask("POST", "/v1/documents", body, key=key)
         assert status == 202, accepted
         for job in accepted["jobs"]:
             while True:

@@ -57,6 +57,11 @@ class Child:
         child._tell(line(task))
         return child
 
+    @property
+    def is_ready(self) -> bool:
+        ready = self.ready
+        return ready.done() and not ready.cancelled() and ready.exception() is None
+
     def open(self, url: str) -> None:
         """Let it accept, or be found."""
         self._tell(line(Open(url=url)))

@@ -25,8 +25,10 @@ class Link:
 
     async def fail(self, error: RagstoneError) -> None:
         """Starting this process again would not help."""
+        self._beginning = None
         self._writer.write(line(Failed.of(error)))
-        await self._writer.drain()
+        self._writer.close()
+        await self._writer.wait_closed()  # draining alone may leave it unsent
 
     async def _listen(self, reader: asyncio.StreamReader) -> None:
         try:

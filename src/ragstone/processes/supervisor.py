@@ -163,7 +163,7 @@ class _Supervisor:
         """Also if it has to be started again first."""
         while True:
             now = child()
-            if now is not None and now.ready.done() and not now.ready.cancelled():
+            if now is not None and now.is_ready:
                 return
             await asyncio.sleep(0.005)
 
