@@ -138,7 +138,9 @@ def guarded_parts() -> dict[str, tuple[Step, Step]]:
 
     async def routed() -> None:
         at = clock.monotonic() + 60
-        events = route.stream(_PROMPT, tenant="acme", priority="standard", deadline=at)
+        events = route.stream(
+            _PROMPT, tenant="acme", priority="standard", deadline=at, on_asked=int
+        )
         async with aclosing(events):
             async for _ in events:
                 pass

@@ -6,7 +6,7 @@ All methods raise `RagstoneError`s only. Absolute deadlines are in the seconds o
 `Clock.monotonic`.
 """
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Literal, Protocol
 
@@ -171,9 +171,17 @@ class ModelRoute(Protocol):
         ...
 
     def stream(
-        self, prompt: Prompt, *, tenant: str, priority: Priority, deadline: float
+        self,
+        prompt: Prompt,
+        *,
+        tenant: str,
+        priority: Priority,
+        deadline: float,
+        on_asked: Callable[[], None],
     ) -> AsyncGenerator[ModelChosen | TextDelta | Finished, None]:
         """`ModelChosen` right before the first delta, then as `LanguageModel.stream`.
+
+        `on_asked` is called for each attempt that got a permit and is sent now.
 
         Retries and fails over only before the first delta. Closing the generator ends the
         call. Raises the last endpoint's `DependencyError` (`ModelError`, `CircuitOpen`,
@@ -380,6 +388,13 @@ class Permit(Protocol):
         """
         ...
 
+    async def regain_slot(self) -> None:
+        """Own work came back, as when the model failed: wait for a slot once more.
+
+        Nothing happens while the slot is held. Raises as entering `Admission.admit` does.
+        """
+        ...
+
 
 class Admission(Protocol):
     """Who may begin now. `weight` is in slots, at least 1; see `resilience/admission.py`.
@@ -387,6 +402,19 @@ class Admission(Protocol):
     Both raise `Overloaded` (the server has no room), `TooManyRequests` (the tenant has its
     share), `ShuttingDown`, `DeadlineExceeded` (it would begin too late).
     """
+
+    @property
+    def in_flight(self) -> int:
+        """Requests of this process that were let in and have not ended."""
+        ...
+
+    @property
+    def waiting(self) -> int:
+        """Requests of this process that wait for a slot."""
+        ...
+
+    @property
+    def slots_in_use(self) -> int: ...
 
     def check(
         self, principal: Principal, *, priority: Priority, weight: int, deadline: float

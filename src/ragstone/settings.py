@@ -262,7 +262,7 @@ class LadderSettings(_Group):
     enabled: bool = True
     """False: the controller takes no rung; failures still do."""
     last_rung: Literal[
-        "reranker_skipped", "fewer_passages", "shorter_answer", "extractive_answer", "passages_only"
+        "reranker_skipped", "fewer_passages", "shorter_answer", "extract_lexical", "passages_only"
     ] = "passages_only"
     """How far down load alone may go."""
     first_token_seconds: float = Field(default=2.0, gt=0)

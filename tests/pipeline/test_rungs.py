@@ -85,17 +85,21 @@ async def test_a_shorter_answer_is_said_where_it_was_cut(reason, cut) -> None:
 
 async def test_under_load_the_extract_is_made_of_words_alone() -> None:
     world = await _world(4)
+    world.model = None
     _, done = await world.ask()
     assert done.answer_kind == "extractive"
-    assert done.degraded == ["extractive_answer", "extract_lexical"]
-    assert not world.model.prompts
+    assert done.degraded == ["extract_lexical"]
 
 
-@pytest.mark.parametrize("with_model", [True, False])
-async def test_at_last_the_passages_are_given_without_pretending(with_model: bool) -> None:
+async def test_load_does_not_keep_a_model_with_room_from_writing() -> None:
     world = await _world(5)
-    if not with_model:
-        world.model = None
+    assert (await world.ask())[1].answer_kind == "generated"
+
+
+@pytest.mark.parametrize("model", [_model(error=DependencyBusy("Full.")), None])
+async def test_at_last_the_passages_are_given_without_pretending(model) -> None:
+    world = await _world(5)
+    world.model = model
     for _ in range(2):  # nothing of it is kept
         _, done = await world.ask()
         assert done.answer_kind == "passages"
@@ -106,16 +110,23 @@ async def test_at_last_the_passages_are_given_without_pretending(with_model: boo
         assert outcome_of(done) == "degraded"
 
 
-async def test_critical_questions_keep_the_model_for_longer() -> None:
+async def test_critical_questions_are_a_rung_behind_and_sheddable_ones_ahead() -> None:
     world = await _world(4)
-    for priority, kind in (
-        ("critical", "generated"),
-        ("standard", "extractive"),
-        ("sheddable", "passages"),
+    world.model = None
+    for priority, degraded in (
+        ("critical", []),
+        ("standard", ["extract_lexical"]),
+        ("sheddable", ["passages_only"]),
     ):
         who = Principal(tenant="acme", priority=priority)
         _, done = await world.ask(f"{ASKED} {priority}?", principal=who)
-        assert done.answer_kind == kind
+        assert done.degraded == degraded
+
+
+async def test_an_extract_after_a_model_that_was_full_is_made_in_its_slot_and_of_words() -> None:
+    world = await _world(model=_model(error=DependencyBusy("Full.")))
+    _, done = await world.ask()
+    assert done.degraded == ["extractive_answer", "extract_lexical"]
 
 
 async def test_kept_answers_are_served_on_every_rung_and_without_the_index() -> None:
@@ -149,7 +160,7 @@ async def test_a_route_that_fails_before_its_first_word_is_replaced(error) -> No
     world = await _world(model=_model(error=error))
     _, done = await world.ask()
     assert done.answer_kind == "extractive"
-    assert done.degraded == ["extractive_answer"]
+    assert done.degraded[0] == "extractive_answer"
     assert [notice.code for notice in done.notices] == [error.code]
 
 

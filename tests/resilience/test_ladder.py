@@ -105,7 +105,7 @@ def test_pressure_at_the_model_never_takes_the_model_away() -> None:
     assert ladder.rung == "shorter_answer"
     assert ladder.moves == LAST_FOR_MODEL
     for priority in PRIORITIES:
-        assert not ladder.takes("extractive_answer", priority)
+        assert not ladder.takes("passages_only", priority)
 
 
 def test_without_the_model_its_slowness_does_not_hold_the_rung() -> None:

@@ -176,7 +176,11 @@ class Route:
 
     async def stream(self, seconds: float = 20.0) -> AsyncGenerator[Event, None]:
         events = self.route.stream(
-            PROMPT, tenant="acme", priority="standard", deadline=self.clock.monotonic() + seconds
+            PROMPT,
+            tenant="acme",
+            priority="standard",
+            deadline=self.clock.monotonic() + seconds,
+            on_asked=int,
         )
         async with aclosing(events):
             async for event in events:
@@ -367,7 +371,9 @@ async def test_an_empty_answer_is_a_failure_of_the_endpoint() -> None:
 
     clock = running_clock()
     route = direct_route(Empty("m", ["ok"], clock), clock)
-    events = route.stream(PROMPT, tenant="", priority="standard", deadline=clock.monotonic() + 5)
+    events = route.stream(
+        PROMPT, tenant="", priority="standard", deadline=clock.monotonic() + 5, on_asked=int
+    )
     with pytest.raises(ModelProtocolError):
         await anext(events)
 

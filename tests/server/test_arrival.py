@@ -43,6 +43,9 @@ class _FreePermit:
     def free_slot(self) -> None:
         """There is none."""
 
+    async def regain_slot(self) -> None:
+        """There is none."""
+
 
 @dataclass
 class GateKeeper:

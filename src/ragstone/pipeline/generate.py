@@ -3,10 +3,17 @@
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from dataclasses import dataclass
 from typing import Final
 
 from ragstone.domain.answer import AnswerKind, Citation, Span
-from ragstone.domain.errors import DeadlineExceeded, DependencyError
+from ragstone.domain.errors import (
+    DeadlineExceeded,
+    DependencyBusy,
+    DependencyError,
+    Overloaded,
+    TooManyRequests,
+)
 from ragstone.domain.principal import Priority
 from ragstone.observe.trace import Trace
 from ragstone.pipeline.events import Written
@@ -46,70 +53,97 @@ async def generate(
     """Pieces of the answer's text, then exactly one `Written`.
 
     The slot is given back when the model is asked, or when the extract is made: what follows
-    is the model's work or the client's reading.
+    is the model's work or the client's reading. An extract after a model that was asked waits
+    for a slot once more.
 
     A route that fails before its first word is replaced by an extract, labelled
     `extractive_answer`; one that fails later raises, since text that was seen cannot be taken
     back. Where the answer is not `streamed` nothing was seen, and the pieces are void.
     """
+    cause: Exception | None = None
     if route is not None and material.passages:
-        if not ladder.takes("extractive_answer", priority):
-            permit.free_slot()
-            writer = ModelWriter(
-                route,
-                tenant=tenant, priority=priority, model_seconds=model_seconds,
-                ladder=ladder, deadline=deadline, trace=trace, bill=bill,
-            )  # fmt: skip
-            begun = False
-            try:
-                async with aclosing(writer.write(material)) as pieces:
-                    async for piece in pieces:
-                        begun = True
-                        yield piece
-                return
-            except (DependencyError, DeadlineExceeded) as error:
-                if begun and streamed:
-                    raise
-                trace.degrade("extractive_answer", error)
-        elif not ladder.takes("passages_only", priority):
-            trace.degrade("extractive_answer")
-    written = await _without_model(material, embedder, ladder, priority, deadline, trace, bill)
+        writer = ModelWriter(
+            route,
+            tenant=tenant, priority=priority, model_seconds=model_seconds,
+            on_asked=permit.free_slot, ladder=ladder, deadline=deadline, trace=trace, bill=bill,
+        )  # fmt: skip
+        begun = False
+        try:
+            async with aclosing(writer.write(material)) as pieces:
+                async for piece in pieces:
+                    begun = True
+                    yield piece
+            return
+        except (DependencyError, DeadlineExceeded) as error:
+            if begun and streamed:
+                raise
+            cause = error
+    without_model = _WithoutModel(material, embedder, ladder, priority, deadline, trace, bill)
+    written = await without_model.write(permit, cause)
     permit.free_slot()
     yield written.text
     yield written
 
 
-async def _without_model(
-    material: Material,
-    embedder: Embedder,
-    ladder: LoadLadder,
-    priority: Priority,
-    deadline: Deadline,
-    trace: Trace,
-    bill: Bill,
-) -> Written:
-    """The last rungs; under load the extract is made of words alone, a 30th of the work."""
-    application, passages = material.application, material.passages
-    if not passages:
-        return _unwritten("not_found", application.not_found, bill)
-    if ladder.takes("passages_only", priority):
-        trace.degrade("passages_only")
-        return _unwritten("passages", application.passages_only, bill)
-    by_words = ladder.takes("extractive_answer", priority)
-    try:
-        found = await _extract(material, None if by_words else embedder, deadline)
-    except DeadlineExceeded as error:
-        trace.degrade("passages_only", error)
-        return _unwritten("passages", application.passages_only, bill)
-    for rung in found.degraded:
-        trace.degrade(rung)
-    if not found.found:
-        return _unwritten("not_found", application.not_found, bill)
-    citations = [
-        cite(part.number, passages[part.number - 1], Span(part.start, part.end))
-        for part in found.citations
-    ]
-    return _unwritten("extractive", found.text, bill, citations)
+@dataclass(frozen=True, slots=True)
+class _WithoutModel:
+    """The last rungs: an extract; under load one of words alone; then the passages as found."""
+
+    material: Material
+    embedder: Embedder
+    ladder: LoadLadder
+    priority: Priority
+    deadline: Deadline
+    trace: Trace
+    bill: Bill
+
+    async def write(self, permit: Permit, cause: Exception | None) -> Written:
+        """`cause`: why no model writes, where there is one."""
+        if not self.material.passages:
+            return self._unwritten("not_found", self.material.application.not_found)
+        if self.ladder.takes("passages_only", self.priority):
+            return self._passages(cause)
+        # A model that is full tells of load before the ladder does.
+        hurried = isinstance(cause, DependencyBusy)
+        by_words = hurried or self.ladder.takes("extract_lexical", self.priority)
+        try:
+            await permit.regain_slot()
+            found = await _extract(
+                self.material, None if by_words else self.embedder, self.deadline
+            )
+        except (Overloaded, TooManyRequests, DeadlineExceeded) as error:
+            return self._passages(cause or error)
+        return self._quoted(found, cause)
+
+    def _quoted(self, found: Extract, cause: Exception | None) -> Written:
+        if cause is not None:
+            self.trace.degrade("extractive_answer", cause)
+        for rung in found.degraded:
+            self.trace.degrade(rung)
+        if not found.found:
+            return self._unwritten("not_found", self.material.application.not_found)
+        passages = self.material.passages
+        citations = [
+            cite(part.number, passages[part.number - 1], Span(part.start, part.end))
+            for part in found.citations
+        ]
+        return self._unwritten("extractive", found.text, citations)
+
+    def _passages(self, cause: Exception | None) -> Written:
+        self.trace.degrade("passages_only", cause)
+        return self._unwritten("passages", self.material.application.passages_only)
+
+    def _unwritten(
+        self, kind: AnswerKind, text: str, citations: list[Citation] | None = None
+    ) -> Written:
+        """What a model cost that failed before is on the bill."""
+        return Written(
+            text=text,
+            kind=kind,
+            citations=citations or [],
+            usage=self.bill.usage,
+            model=EXTRACTIVE,
+        )
 
 
 async def _extract(material: Material, embedder: Embedder | None, deadline: Deadline) -> Extract:
@@ -123,12 +157,3 @@ async def _extract(material: Material, embedder: Embedder | None, deadline: Dead
             return await extract(query, passages, embedder, vector=material.vector)
     except TimeoutError:  # the embedder hangs: what the words say is still in time
         return await extract(query, passages, None)
-
-
-def _unwritten(
-    kind: AnswerKind, text: str, bill: Bill, citations: list[Citation] | None = None
-) -> Written:
-    """An answer that no model wrote; what one cost that failed before is on the bill."""
-    return Written(
-        text=text, kind=kind, citations=citations or [], usage=bill.usage, model=EXTRACTIVE
-    )

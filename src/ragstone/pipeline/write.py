@@ -1,7 +1,7 @@
 """Stage 10, with a model: its stream becomes an answer whose citations exist."""
 
 import math
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 
 import msgspec
@@ -38,6 +38,7 @@ class ModelWriter:
         tenant: str,
         priority: Priority,
         model_seconds: float,
+        on_asked: Callable[[], None],
         ladder: LoadLadder,
         deadline: Deadline,
         trace: Trace,
@@ -47,6 +48,7 @@ class ModelWriter:
         self._tenant = tenant
         self._priority: Priority = priority
         self._until = deadline.model_until(model_seconds)
+        self._on_asked = on_asked
         self._ladder = ladder
         self._deadline = deadline
         self._trace = trace
@@ -125,7 +127,11 @@ class ModelWriter:
         """The route's events, without the news of who writes, which is noted here."""
         ladder, left, begun = self._ladder, self._deadline.remaining(), False
         stream = self._route.stream(
-            prompt, tenant=self._tenant, priority=self._priority, deadline=self._until
+            prompt,
+            tenant=self._tenant,
+            priority=self._priority,
+            deadline=self._until,
+            on_asked=self._on_asked,
         )
         try:
             async with aclosing(stream) as events:

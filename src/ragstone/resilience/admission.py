@@ -4,6 +4,7 @@ A slot guards this machine's processor and is given back when the model begins t
 bounds memory and is kept until the last byte. The slots are a `Gate`; the places are counted.
 """
 
+from collections.abc import Awaitable
 from types import TracebackType
 from typing import Final, Protocol
 
@@ -61,16 +62,19 @@ class AdmittedRequest:
         admission = self._admission
         admission.take_place(self._priority)
         try:
-            self._ticket = await admission.gate.acquire(
-                tenant=self._tenant,
-                priority=self._priority,
-                weight=self._weight,
-                deadline=self._deadline,
-            )
+            self._ticket = await self._slot()
         except BaseException:
             admission.give_place()
             raise
         return self
+
+    def _slot(self) -> Awaitable[Ticket]:
+        return self._admission.gate.acquire(
+            tenant=self._tenant,
+            priority=self._priority,
+            weight=self._weight,
+            deadline=self._deadline,
+        )
 
     async def __aexit__(
         self,
@@ -95,6 +99,11 @@ class AdmittedRequest:
         if self._ticket.held:
             self._admission.learn(self._ticket)
             self._ticket.release()
+
+    async def regain_slot(self) -> None:
+        assert self._ticket is not None
+        if not self._ticket.held:
+            self._ticket = await self._slot()
 
 
 class GatedAdmission:
@@ -209,10 +218,11 @@ class CountedRequest:
     def __init__(self, admission: OpenAdmission, weight: int) -> None:
         self._admission = admission
         self._weight = weight
+        self._held = 0
 
     async def __aenter__(self) -> "CountedRequest":
         self._admission.in_flight += 1
-        self._admission.slots_in_use += self._weight
+        await self.regain_slot()
         return self
 
     async def __aexit__(
@@ -225,5 +235,9 @@ class CountedRequest:
         self._admission.in_flight -= 1
 
     def free_slot(self) -> None:
-        self._admission.slots_in_use -= self._weight
-        self._weight = 0
+        self._admission.slots_in_use -= self._held
+        self._held = 0
+
+    async def regain_slot(self) -> None:
+        self._admission.slots_in_use += self._weight - self._held
+        self._held = self._weight

@@ -21,13 +21,14 @@ RungName = Literal[
     "lexical_only",
     "partial_index",
     "extractive_answer",
+    "extract_lexical",
     "passages_only",
     "answer_cut_by_length",
     "answer_cut_by_filtered",
 ]
 
 LoadRung = Literal[
-    "reranker_skipped", "fewer_passages", "shorter_answer", "extractive_answer", "passages_only"
+    "reranker_skipped", "fewer_passages", "shorter_answer", "extract_lexical", "passages_only"
 ]
 
 
@@ -40,7 +41,7 @@ class Rung:
     saves: str
     costs: str
     """In quality."""
-    moved_by: Literal["load", "failure", "load, failure", "the model"]
+    moved_by: Literal["load", "failure", "load, failure", "failure, a full model", "the model"]
     says: str
     """What the response says besides the name."""
 
@@ -105,15 +106,23 @@ RUNGS: Final = (
     Rung(
         "extractive_answer",
         "the language model: sentences of the passages are quoted",
-        "the whole generation",
+        "waiting for a model that fails or is full",
         "no reasoning over several passages, no rewording",
+        "failure, a full model",
+        "`answer_kind` `extractive`; a notice that says why",
+    ),
+    Rung(
+        "extract_lexical",
+        "the comparison of sentences by meaning in an extract: words alone choose",
+        "29 of 30 parts of an extract's CPU time",
+        "a quote that uses other words than the question is chosen less often",
         "load, failure",
-        "`answer_kind` `extractive`; a notice after a failure",
+        "",
     ),
     Rung(
         "passages_only",
-        "the answer: the passages are given as found",
-        "the extract",
+        "the extract: the passages are given as found",
+        "the rest of its CPU time",
         "the user reads for themselves",
         "load, failure",
         "`answer_kind` `passages`; a notice after a failure",
@@ -140,15 +149,19 @@ LOAD_RUNGS: Final[tuple[LoadRung, ...]] = (
     "reranker_skipped",
     "fewer_passages",
     "shorter_answer",
-    "extractive_answer",
+    "extract_lexical",
     "passages_only",
 )
-"""In the order in which the controller takes them: the dearest in quality last."""
+"""In the order in which the controller takes them: the dearest in quality last.
+
+An extract in the place of a model's answer is not among them, since it would not relieve this
+server: relaying costs no more than even the cheapest extract. It relieves the model, and there
+each question decides for itself: one that finds the model full gets an extract. Taken from all
+questions at once it left the model idle while the extracts kept the server busy.
+"""
 
 LAST_FOR_MODEL: Final = LOAD_RUNGS.index("shorter_answer") + 1
-"""How far pressure at the model alone may go. Beyond it the model is not asked, so its pressure
-would vanish, the rung would be given back, and the ladder would swing. It is not needed either:
-a question that finds the model full gets an extract on its own account."""
+"""How far pressure at the model alone may go: what follows saves nothing there."""
 
 _LEVEL_OF: Final = {name: level for level, name in enumerate(LOAD_RUNGS, start=1)}
 _FEWEST: Final = 3
@@ -183,8 +196,8 @@ class LoadLadder:
     tenth are. Each process has its own: load is where it is felt. See `Stairs` for why it
     does not swing, and `LAST_FOR_MODEL` for how far each kind of pressure goes.
 
-    Sheddable requests are one rung further down than the others, except from none to the first
-    and from the last with a model to the first without; critical ones one less far.
+    Sheddable requests are one rung further down than the others once a rung is taken; critical
+    ones one less far.
     """
 
     def __init__(self, policy: LadderPolicy, clock: Clock) -> None:
@@ -220,7 +233,7 @@ class LoadLadder:
         level = self._stairs.level
         if priority == "critical":
             level -= 1
-        elif priority == "sheddable" and level not in (0, LAST_FOR_MODEL, self._last):
+        elif priority == "sheddable" and 0 < level < self._last:
             level += 1
         return _LEVEL_OF[rung] <= level
 

@@ -6,7 +6,7 @@ is the caller's: text that was seen cannot be taken back.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass
 from random import Random
@@ -34,6 +34,7 @@ class _Call:
     tenant: str
     priority: Priority
     deadline: float
+    on_asked: Callable[[], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,9 +80,15 @@ class GuardedRoute:
         return self._endpoints[0].model.name
 
     async def stream(
-        self, prompt: Prompt, *, tenant: str, priority: Priority, deadline: float
+        self,
+        prompt: Prompt,
+        *,
+        tenant: str,
+        priority: Priority,
+        deadline: float,
+        on_asked: Callable[[], None],
     ) -> AsyncGenerator[ModelChosen | TextDelta | Finished, None]:
-        opened = await self._open(_Call(prompt, tenant, priority, deadline))
+        opened = await self._open(_Call(prompt, tenant, priority, deadline, on_asked))
         finished: Finished | None = None
         async with opened.resources:
             yield opened.chosen
@@ -169,6 +176,7 @@ class GuardedRoute:
         )
         async with AsyncExitStack() as resources:
             await resources.enter_async_context(attempt)
+            call.on_asked()
             if first:
                 endpoint.retries.budget.deposit()  # only for what is really sent
             events = model.stream(call.prompt, deadline=call.deadline)
