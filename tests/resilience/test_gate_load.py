@@ -59,8 +59,9 @@ def simulate(
     draw_service: Callable[[random.Random], float] = lambda draw: draw.expovariate(
         1 / SERVICE_SECONDS
     ),
+    pace: float = 1.0,
 ) -> list[Outcomes]:
-    return run(_simulate(streams, seconds, random.Random(seed), draw_service))
+    return run(_simulate(streams, seconds, random.Random(seed), draw_service, pace))
 
 
 async def _simulate(
@@ -68,6 +69,7 @@ async def _simulate(
     seconds: float,
     draw: random.Random,
     draw_service: Callable[[random.Random], float],
+    pace: float,
 ) -> list[Outcomes]:
     clock = running_clock()
     gate = Gate("gate", limit=lambda: SLOTS, settings=SETTINGS, clock=clock, random=draw)
@@ -93,7 +95,7 @@ async def _simulate(
         while (at := clock.monotonic() - began) < min(seconds, stream.end):
             counted = into if at >= WARM_UP_SECONDS else Outcomes()
             group.create_task(request(stream, counted))
-            await asyncio.sleep(draw.expovariate(stream.rate * CAPACITY))
+            await asyncio.sleep(draw.expovariate(stream.rate * pace * CAPACITY))
 
     outcomes = [Outcomes() for _ in streams]
     async with asyncio.TaskGroup() as group:
@@ -114,6 +116,15 @@ def test_under_overload_throughput_stays_and_refusals_come_soon(
     served = sum(len(each.took) for each in outcomes)
     assert served >= kept * CAPACITY * (seconds - WARM_UP_SECONDS)
     assert p99([after for each in outcomes for after in each.refused_after]) < 0.05
+    assert p99([wait for each in outcomes for wait in each.waited]) < 0.05
+
+
+def test_a_short_queue_that_stands_is_overload_also_where_tenants_take_turns() -> None:
+    """It is full before anybody in it has waited for the interval."""
+    streams = [Stream(3 / 10, tenant=str(number)) for number in range(10)]
+    outcomes = simulate(
+        streams, seconds=3.5, draw_service=lambda draw: 0.004 * draw.uniform(0.5, 1.5), pace=12.5
+    )
     assert p99([wait for each in outcomes for wait in each.waited]) < 0.05
 
 

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import Final
 
-from ragstone.domain.errors import RagstoneError
+from ragstone.domain.errors import DeadlineExceeded, RagstoneError
 from ragstone.domain.principal import PRIORITIES, Priority
 from ragstone.ports import Clock
 from ragstone.resilience.capacity import Capacity
@@ -102,10 +102,11 @@ class Gate:
         if self._capacity.fits(rank, weight):
             return
         error = self._refusals.waits_in_vain(tenant, rank, weight, now, deadline)
+        if error is None and self._room.full and self._room.displaced_by(tenant, rank) is None:
+            error = self._refusals.no_room(tenant)
         if error is not None:
+            self._turned_away(rank, error, now)
             raise error
-        if self._room.full and self._room.displaced_by(tenant, rank) is None:
-            raise self._refusals.no_room(tenant)
 
     async def acquire(
         self, *, tenant: str, priority: Priority, weight: int = 1, deadline: float
@@ -171,11 +172,15 @@ class Gate:
         error = self._refusals.waits_in_vain(waiter.tenant, rank, 0, now, waiter.deadline)
         if error is not None:
             self._refuse(waiter, error)
+            self._turned_away(rank, error, now)
         elif self._room.overfull:
             lesser = self._room.displaced_by(waiter.tenant, rank) or waiter
-            self._refuse(lesser, self._refusals.no_room(lesser.tenant))
+            self._refuse(lesser, error := self._refusals.no_room(lesser.tenant))
+            self._turned_away(lesser.rank, error, now)
             self._dispatch()  # who left may have been too heavy, and in the way of others
-        if waiter.outcome is not None:
+
+    def _turned_away(self, rank: int, error: RagstoneError, now: float) -> None:
+        if not isinstance(error, DeadlineExceeded):  # a client in haste tells nothing of the load
             self._room.wait_limit(rank).turned_away(now)
 
     async def _turn_of(self, waiter: Waiter) -> None:

@@ -6,6 +6,9 @@ waiting cannot help: then the longest wait is `target`, and the newest is served
 client is the one still there. Both limits, set at arrival, and the order are those of "Fail at
 Scale" (B. Maurer, ACM Queue 13(8), 2015).
 
+Where tenants take turns, some are served soon although the queue stands. So it counts as well when
+requests were refused for a whole `interval`, without a pause as long as `target`.
+
 The state lasts until nobody had to be refused for an `interval`: the short wait keeps the queue so
 short that it runs empty now and then although nothing has changed.
 """
@@ -18,13 +21,22 @@ _LONG_AGO: Final = float("-inf")
 class WaitLimit:
     """The state of one queue. Times are readings of `Clock.monotonic`."""
 
-    __slots__ = ("_above_since", "_interval", "_sticky_until", "_target")
+    __slots__ = (
+        "_above_since",
+        "_interval",
+        "_last_refusal",
+        "_refusing_since",
+        "_sticky_until",
+        "_target",
+    )
 
     def __init__(self, *, target: float, interval: float) -> None:
         self._target = min(target, interval)
         self._interval = interval
         self._above_since: float | None = None
         self._sticky_until = _LONG_AGO
+        self._last_refusal = _LONG_AGO
+        self._refusing_since = _LONG_AGO
 
     def served(self, now: float, waited: float) -> None:
         """Somebody was let in from the queue."""
@@ -42,8 +54,11 @@ class WaitLimit:
         self._sticky_until = now + self._interval
 
     def turned_away(self, now: float) -> None:
-        """Somebody was refused at once; tells nothing before there is overload."""
-        if self.overloaded(now):
+        """Somebody was refused at once, for lack of room."""
+        if now - self._last_refusal > self._target:
+            self._refusing_since = now
+        self._last_refusal = now
+        if now - self._refusing_since > self._interval or self.overloaded(now):
             self._sticky_until = now + self._interval
 
     def overloaded(self, now: float) -> bool:
