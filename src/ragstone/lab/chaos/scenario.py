@@ -32,6 +32,11 @@ class Bench:
         """How long something lasts."""
         return quick if self.quick else full
 
+    def new_folder(self, name: str) -> Path:
+        folder = self.folder / name
+        folder.mkdir(parents=True)
+        return folder
+
     def expect(self, *checks: Check) -> None:
         self.checks += checks
 
@@ -46,7 +51,7 @@ class Bench:
         """A server and what it needs; see `open_site`. At its end, what must always be true is
         checked, and that nothing is left."""
         self._sites += 1
-        folder = _made(self.folder / f"site{self._sites}")
+        folder = self.new_folder(f"site{self._sites}")
         async with open_site(folder, services=services, proxied=proxied, settings=settings) as site:
             before = await at_rest(site)
             yield site
@@ -66,11 +71,6 @@ def _check_punctual(transcripts: Sequence[Transcript]) -> None:
             "nothing about the server.",
             remedy="Run it on a machine that does nothing else.",
         )
-
-
-def _made(folder: Path) -> Path:
-    folder.mkdir(parents=True)
-    return folder
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -49,6 +49,7 @@ class Site:
     server: Program
     driver: Driver
     http: aiohttp.ClientSession
+    """As the operator of this machine."""
 
     @property
     def port(self) -> int:
@@ -65,16 +66,23 @@ class Site:
         self.server = await start("serve", arguments, environment=environment, log=self.log)
         url = msgspec.json.decode(self.server.first_line)["url"]
         self._port = urlsplit(url).port or 0
-        info = read_server(self.home)
-        if info is None:
-            raise InvalidExperiment("The server does not tell where it runs.")
-        token = info.token
+        token = await self._token()
         self.http = aiohttp.ClientSession(url, headers={"Authorization": f"Bearer {token}"})
         await self._until_ready()
 
+    def engine_pid(self) -> int:
+        """Of the process with the index, where gateway processes stand before it."""
+        info = read_server(self.home)
+        if info is None or info.engine is None:
+            raise InvalidExperiment("The server has no engine process of its own.")
+        return info.engine
+
     async def stop_server(self) -> None:
-        await self.http.close()
-        await self.server.stop()
+        """Whatever of it has been started."""
+        if hasattr(self, "http"):
+            await self.http.close()
+        if hasattr(self, "server"):
+            await self.server.stop()
 
     async def call(self, method: str, path: str, body: Any = None, key: str = "") -> Any:
         """The JSON of a successful request, as the operator or with a key."""
@@ -110,9 +118,31 @@ class Site:
                 return dict(found)
             await asyncio.sleep(0.02)
 
+    async def document_ids(self, tenant: str, collection: str = "help") -> list[str]:
+        """Of all documents, as the list of them tells."""
+        found: list[str] = []
+        after: str | None = ""
+        while after is not None:
+            path = f"/v1/documents?collection={collection}&limit=100"
+            page = await self.call(
+                "GET", f"{path}&after={after}" if after else path, key=self.keys[tenant]
+            )
+            found += [document["id"] for document in page["documents"]]
+            after = page["next"]
+        return found
+
     def asking(self, tenant: str = TENANTS[0], **fields: Any) -> Callable[[int], Ask]:
         """A client's questions by number, with the tenant's key; `fields` are of `Ask`."""
         return asking(tenant, **{"key": self.keys[tenant], **fields})
+
+    async def _token(self) -> str:
+        """What the operator's commands show, once the server has told it."""
+        async with asyncio.timeout(_READY_SECONDS):
+            while True:
+                info = read_server(self.home)
+                if info is not None:
+                    return info.token
+                await asyncio.sleep(0.02)
 
     async def _until_ready(self) -> None:
         async with asyncio.timeout(_READY_SECONDS):
@@ -152,8 +182,8 @@ async def open_site(
         for part in (_MAIN_SETTINGS, _settings_for(urls), settings or {}):
             for group, values in part.items():
                 wired.setdefault(group, {}).update(values)
-        await site.start_server()
         stack.push_async_callback(site.stop_server)
+        await site.start_server()
         for tenant in TENANTS:
             site.keys[tenant] = await site.make_key(tenant)
         for tenant in TENANTS:

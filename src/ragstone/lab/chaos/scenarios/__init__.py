@@ -3,7 +3,15 @@
 from typing import Final
 
 from ragstone.lab.chaos.scenario import Scenario
-from ragstone.lab.chaos.scenarios import clients, dependencies, latency, model, overload
+from ragstone.lab.chaos.scenarios import (
+    clients,
+    dependencies,
+    ingestion,
+    latency,
+    model,
+    overload,
+    process,
+)
 
 SCENARIOS: Final[tuple[Scenario, ...]] = tuple(
     sorted(
@@ -13,6 +21,8 @@ SCENARIOS: Final[tuple[Scenario, ...]] = tuple(
             *dependencies.SCENARIOS,
             *model.SCENARIOS,
             *clients.SCENARIOS,
+            *process.SCENARIOS,
+            *ingestion.SCENARIOS,
         ),
         key=lambda scenario: (scenario.faults, scenario.name),
     )

@@ -1,6 +1,8 @@
 """Embedder, reranker and records fail; what cannot fail in this build, and why."""
 
 import asyncio
+import os
+import signal
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -9,10 +11,11 @@ from typing import Final
 
 from ragstone.domain.errors import InvalidExperiment
 from ragstone.lab.chaos.driver import at_rate
+from ragstone.lab.chaos.inspection import metric_values
 from ragstone.lab.chaos.scenario import Bench, Scenario
 from ragstone.lab.chaos.scenarios.model import QUICK_MODEL, calls, good_share
 from ragstone.lab.chaos.transcript import Transcript
-from ragstone.lab.chaos.verdict import at_least, at_most, none_of
+from ragstone.lab.chaos.verdict import among, at_least, at_most, none_of
 
 _RATE: Final = 10.0
 
@@ -68,6 +71,40 @@ async def reranker_slow(bench: Bench) -> None:
         bench.expect(at_most("skipped after healing", len(skipped), 0))
 
 
+async def index_unreachable(bench: Bench) -> None:
+    settings = {"server": {"workers": 1}}
+    async with bench.site(services={"llm": QUICK_MODEL}, settings=settings) as site:
+        engine = site.engine_pid()
+        ask = site.asking(deadline_ms=4_000)
+        os.kill(engine, signal.SIGSTOP)
+        try:
+            seconds = bench.seconds(30, 6)
+            got = await site.driver.load(at_rate(_RATE, seconds, ask))
+            page = await site.metrics()
+        finally:
+            os.kill(engine, signal.SIGCONT)
+        last = [t for t in got if t.scheduled > got[0].scheduled + seconds / 2]
+        opened = metric_values(page, "rag_breaker_state")
+        bench.expect(
+            at_most("slowest end", max(t.seconds for t in got), 5, "s"),
+            at_most("slowest end in the second half", max(t.seconds for t in last), 1, "s"),
+            none_of("ends without a reason", [t.outcome for t in got if not _explained(t)]),
+            among("reasons", [t.error_code for t in got if t.error_code], _REASONS),
+            at_least("breakers that opened", sum(value > 0 for value in opened.values()), 1),
+        )
+        await asyncio.sleep(6.0)  # `resilience.breaker_open_seconds` is 5
+        await site.driver.load(at_rate(_RATE, 1.0, ask))
+        got = await site.driver.load(at_rate(_RATE, 2.0, ask))
+        bench.expect(at_least("good answers after healing", good_share(got), 1.0))
+
+
+_REASONS: Final = ("index_unavailable", "circuit_open", "dependency_busy", "deadline_exceeded")
+
+
+def _explained(transcript: Transcript) -> bool:
+    return transcript.answer is not None or bool(transcript.error_code)
+
+
 async def records_locked(bench: Bench) -> None:
     async with bench.site(services={"llm": QUICK_MODEL}) as site:
         seconds = bench.seconds(20, 4)
@@ -119,6 +156,13 @@ def _without(transcripts: Sequence[Transcript], rung: str) -> list[str]:
 
 
 SCENARIOS: Final = (
+    Scenario(
+        name="index-unreachable",
+        faults=(8,),
+        does="The engine process, which holds the index, is stopped; then it goes on.",
+        expects="Its breaker opens; every question ends in time, with a reason; then all is well.",
+        run=index_unreachable,
+    ),
     Scenario(
         name="index-replica-slow",
         faults=(9, 10),
