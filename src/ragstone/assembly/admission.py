@@ -1,6 +1,9 @@
 """Admission of requests, as the settings say."""
 
+import os
+from collections.abc import Callable
 from random import Random
+from typing import Final
 
 from ragstone.ports import Clock
 from ragstone.resilience.admission import GatedAdmission, OpenAdmission
@@ -9,24 +12,32 @@ from ragstone.resilience.limiter import AdaptiveLimiter
 from ragstone.resilience.units import Units
 from ragstone.settings import Settings
 
+_SLOTS_A_CORE: Final = 4
+"""So many keep a core busy while some wait for the event loop, and hold each other up for no
+longer than CoDel's target and a little: docs/decisions/0007-admission.md."""
+
 
 def open_admission(
-    settings: Settings, clock: Clock, board: Units | None = None, *, random: Random | None = None
+    settings: Settings,
+    clock: Clock,
+    board: Units | None = None,
+    *,
+    random: Random | None = None,
+    cores: int | None = None,
 ) -> GatedAdmission | OpenAdmission:
     """For one process; with a `board`, for one of those that share the slots.
 
-    Each process learns how many slots are right for it, at most its part of
-    `admission.concurrency`; the limit over all is the sum. Places in flight bound a process's
-    memory, and its queue its own waiters: it has its part of them.
+    Places in flight bound a process's memory, and its queue its own waiters: it has its part of
+    them. `cores`: other than those that this process may use.
     """
     chosen = settings.admission
     if not chosen.enabled:
         return OpenAdmission()
     processes = board.processes if board is not None else 1
-    limiter = _slots(settings, processes, clock)
+    limit, limiter = _slots(settings, board, clock, cores or _cores())
     gate = Gate(
         "server",
-        limit=(lambda: limiter.limit) if board is None else (lambda: board.agree(limiter.limit)),
+        limit=limit,
         settings=GateSettings(
             queue=max(1, chosen.queue // processes) if chosen.queue else 0,
             target_seconds=chosen.target_seconds,
@@ -41,8 +52,35 @@ def open_admission(
     return GatedAdmission(gate, in_flight=places, clock=clock, limiter=limiter)
 
 
-def _slots(settings: Settings, processes: int, clock: Clock) -> AdaptiveLimiter:
-    most = max(1, -(-settings.admission.concurrency // processes))
-    least = min(settings.resilience.min_concurrency, most)
-    first = min(max(settings.resilience.initial_concurrency, least), most)
-    return AdaptiveLimiter(initial=first, minimum=least, maximum=most, clock=clock)
+def _slots(
+    settings: Settings, board: Units | None, clock: Clock, cores: int
+) -> tuple[Callable[[], int], AdaptiveLimiter | None]:
+    """How many there are, over all processes, and who learns it.
+
+    What only computes here needs some for each core. What also waits for another machine needs
+    more, and how many only the time tells for which they are held. Then each process learns its
+    own number, and the limit is their sum.
+    """
+    most, first = settings.admission.concurrency, _SLOTS_A_CORE * cores
+    if not _asks_elsewhere(settings):
+        fixed = min(most, first)
+        return (lambda: fixed), None
+    processes = board.processes if board is not None else 1
+    most, first, least = (max(1, -(-slots // processes)) for slots in (most, first, cores))
+    limiter = AdaptiveLimiter(
+        initial=min(first, most), minimum=min(least, most), maximum=most, clock=clock
+    )
+    if board is None:
+        return (lambda: limiter.limit), limiter
+    return (lambda: board.agree(limiter.limit)), limiter
+
+
+def _asks_elsewhere(settings: Settings) -> bool:
+    """Whether a request that holds a slot waits for what another machine computes."""
+    embeds_there = settings.embedder.provider == "openai"
+    return embeds_there or bool(settings.reranker.base_url or settings.engine.url)
+
+
+def _cores() -> int:
+    """That this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
