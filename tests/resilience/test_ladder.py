@@ -182,7 +182,7 @@ def test_sheddable_requests_do_without_first_and_critical_ones_last() -> None:
         0: [0, 0, 0],
         1: [0, 1, 2],
         2: [1, 2, 3],
-        3: [2, 3, 3],
+        3: [2, 3, 4],
         4: [3, 4, 5],
         5: [4, 5, 5],
     }
