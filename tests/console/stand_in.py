@@ -43,6 +43,7 @@ from ragstone.domain.passage import Passage, Scores
 from ragstone.domain.usage import Usage
 from ragstone.server.errors import ErrorResponse, error_body, error_response
 from ragstone.server.event_stream import EventStream
+from ragstone.server.status import DependencyStatus, Status
 
 TRACE: Final = "4bf92f3577b34da6a3ce929d0e0e4736"
 EMBEDDER: Final = EmbedderIdentity(name="stand-in", dimensions=8)
@@ -72,6 +73,16 @@ class StandIn:
         """Errors that the next requests for answers and uploads get instead."""
         self.asked: list[dict[str, Any]] = []
         """Bodies of the requests for answers."""
+        self.status = Status(
+            rung=None,
+            level=0,
+            chunks_joined=False,
+            in_flight=0,
+            waiting=0,
+            slots_in_use=0,
+            dependencies=[DependencyStatus("model", "closed", 0)],
+            version="0",
+        )
         self.left = asyncio.Event()
         """Set when a client leaves during an answer."""
         self.app = Starlette(routes=[*self._routes(), *console_routes()])
@@ -80,6 +91,7 @@ class StandIn:
         table: list[tuple[str, str, Handler]] = [
             ("POST", "/v1/answers", self._answer),
             ("POST", "/v1/search", self._search),
+            ("GET", "/v1/status", self._status),
             ("GET", "/v1/collections", self._collections),
             ("POST", "/v1/documents", self._ingest),
             ("GET", "/v1/documents", self._list),
@@ -102,6 +114,9 @@ class StandIn:
                 return error_response(error, TRACE)
 
         return call
+
+    async def _status(self, request: Request) -> Response:
+        return _json(self.status)
 
     # Documents and jobs
 

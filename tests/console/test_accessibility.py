@@ -3,6 +3,7 @@
 import importlib.resources
 from typing import Any, Literal
 
+import msgspec
 import pytest
 from playwright.async_api import Browser, Page, expect
 
@@ -49,6 +50,10 @@ async def test_no_state_of_the_page_has_violations(
         viewport={"width": width, "height": 800},
     ) as page:
         found["empty"] = await violations(page, axe)
+        stand_in.status = msgspec.structs.replace(stand_in.status, rung="passages_only", level=5)
+        await page.reload()
+        await expect(page.locator("#server-status")).to_contain_text("very busy")
+        found["busy"] = await violations(page, axe)
         await ask(page, QUESTION)
         await page.get_by_text("How this answer was made").click()
         await page.get_by_text("read and not cited").click()
@@ -57,7 +62,7 @@ async def test_no_state_of_the_page_has_violations(
         await expect(page.get_by_role("dialog").locator("mark")).to_be_visible()
         found["panel"] = await violations(page, axe)
         await page.keyboard.press("Escape")
-        stand_in.failures.append(Overloaded("Too many questions at once.", retry_after=1))
+        stand_in.failures.append(Overloaded("Too many questions at once.", retry_after=30))
         await send(page, "And then?")
         await expect(page.locator(".exchange").get_by_role("alert")).to_be_visible()
         found["error"] = await violations(page, axe)

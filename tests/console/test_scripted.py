@@ -1,14 +1,22 @@
 """The page against a server that says exactly what a test prescribes."""
 
 import asyncio
+from datetime import datetime, timedelta
 
 import msgspec
 import pytest
 from playwright.async_api import Browser, Page, expect
 
 from ragstone.domain.answer import Delta, Done
-from ragstone.domain.errors import ModelUnreachable, Overloaded, PayloadTooLarge
+from ragstone.domain.errors import (
+    ModelUnreachable,
+    Overloaded,
+    PayloadTooLarge,
+    ShuttingDown,
+    TooManyRequests,
+)
 from ragstone.domain.passage import Passage
+from ragstone.server.status import DependencyStatus
 from tests.console.browsing import ask, choose_files, opened, send, served
 from tests.console.corpus import EVIDENCE, QUESTION
 from tests.console.stand_in import StandIn, Step, citation, script
@@ -105,6 +113,101 @@ async def test_a_refusal_before_the_stream_is_shown_in_place(
     await expect(alert).to_contain_text("Wait 1 second before")
 
 
+@pytest.mark.parametrize("refusal", [Overloaded, TooManyRequests])
+async def test_after_a_refusal_the_button_counts_down_what_the_server_asked_to_wait(
+    stand_in: StandIn, scripted_page: Page, refusal: type[Overloaded] | type[TooManyRequests]
+) -> None:
+    await scripted_page.clock.install()
+    await scripted_page.clock.pause_at(datetime.now() + timedelta(hours=1))
+    stand_in.failures.append(refusal("Not now.", retry_after=41.5))
+    await send(scripted_page, QUESTION)
+    again = scripted_page.locator(".exchange").get_by_role("button", name="Try again")
+    await expect(again).to_be_disabled()
+    await expect(again).to_contain_text("in 42 s")
+    await scripted_page.clock.run_for(2_000)
+    await expect(again).to_contain_text("in 40 s")
+    await scripted_page.clock.run_for(40_000)
+    await expect(again).to_be_enabled()
+    await scripted_page.clock.resume()
+    await again.click()
+    await expect(scripted_page.locator(".answer-text")).to_contain_text(EVIDENCE)
+
+
+async def test_an_answer_that_the_servers_stop_cut_off_is_kept_and_can_be_asked_again(
+    stand_in: StandIn, scripted_page: Page
+) -> None:
+    steps = answered(stand_in, "Thirty days [1].")
+    stop = ShuttingDown("The server is stopping; the answer was cut off.", retry_after=1.0)
+    stand_in.answers.append([steps[0], Delta("Thirty days"), stop])
+    await send(scripted_page, QUESTION)
+    exchange = scripted_page.locator(".exchange")
+    await expect(exchange.locator(".answer-text")).to_have_text("Thirty days")
+    await expect(exchange).to_contain_text("This answer is incomplete.")
+    await expect(exchange.get_by_role("alert")).to_contain_text("The server is being restarted.")
+    await exchange.get_by_role("button", name="Try again").click()
+    await expect(exchange.locator(".answer-text")).to_contain_text(EVIDENCE)
+
+
+# How the server is doing
+
+
+async def test_a_line_says_what_everybody_gets_less_of_until_it_is_over(
+    stand_in: StandIn, scripted_page: Page
+) -> None:
+    line = scripted_page.locator("#server-status")
+    await expect(line).to_have_text("")
+    calm = stand_in.status
+    stand_in.status = msgspec.structs.replace(
+        calm,
+        rung="fewer_passages",
+        level=2,
+        dependencies=[
+            DependencyStatus("model_2", "open", 0),
+            DependencyStatus("embedder", "half_open", 0),
+            DependencyStatus("index", "closed", 0),
+        ],
+    )
+    await scripted_page.clock.install()
+    await scripted_page.reload()
+    await expect(line).to_have_text(
+        "The server is busy: answers rest on fewer passages for now. "
+        "The embedding model does not answer: only matching words are searched."
+    )
+    stand_in.status = calm
+    await scripted_page.clock.run_for(10_000)
+    await expect(line).to_have_text("")
+
+
+async def test_a_page_that_cannot_be_seen_does_not_ask_how_the_server_is(
+    stand_in: StandIn, scripted_page: Page
+) -> None:
+    await scripted_page.clock.install()
+    async with scripted_page.expect_response("**/v1/status"):
+        await scripted_page.reload()
+    asked: list[str] = []
+    scripted_page.on("request", lambda request: asked.append(request.url))
+    see = """hidden => {
+      Object.defineProperty(document, "hidden", { value: hidden, configurable: true });
+      document.dispatchEvent(new Event("visibilitychange"));
+    }"""
+    await scripted_page.evaluate(see, True)
+    await scripted_page.clock.run_for(600_000)
+    assert asked == []
+    async with scripted_page.expect_response("**/v1/status"):
+        await scripted_page.evaluate(see, False)
+
+
+async def test_a_look_at_the_server_that_fails_is_not_shown(
+    stand_in: StandIn, scripted_page: Page
+) -> None:
+    await scripted_page.route("**/v1/status", lambda route: route.fulfill(status=404, body=""))
+    async with scripted_page.expect_response("**/v1/status"):
+        await scripted_page.reload()
+    await ask(scripted_page, QUESTION)
+    await expect(scripted_page.locator("#server-status")).to_have_text("")
+    await expect(scripted_page.get_by_role("alert").filter(has_text="404")).to_have_count(0)
+
+
 async def test_a_server_that_has_gone_is_reported_and_can_come_back(
     stand_in: StandIn, scripted_page: Page
 ) -> None:
@@ -198,6 +301,28 @@ async def test_what_was_left_out_is_said_in_plain_words(
     await expect(notices).to_have_count(2)
     await expect(notices.first).to_contain_text("were not re-ranked")
     await expect(notices.last).to_contain_text("something new")
+
+
+async def test_passages_without_an_answer_are_there_to_read(
+    stand_in: StandIn, scripted_page: Page
+) -> None:
+    sentence = "There is no room for an answer just now."
+    found = passages(stand_in)
+    steps = script(sentence, found, [], degraded=("passages_only",))
+    done = steps[-1]
+    assert isinstance(done, Done)
+    stand_in.answers.append(
+        [*steps[:-1], Done(msgspec.structs.replace(done.answer, answer_kind="passages"))]
+    )
+    await ask(scripted_page, QUESTION)
+    exchange = scripted_page.locator(".exchange")
+    await expect(exchange.locator(".kind")).to_have_text("Passages without an answer")
+    await expect(exchange.locator(".answer-text")).to_have_text(sentence)
+    await expect(exchange.locator(".notices")).to_have_text("")
+    await expect(exchange.locator(".source:visible")).to_have_count(len(found))
+    await expect(exchange.locator(".source-quote").first).to_contain_text(EVIDENCE)
+    await exchange.locator(".source-title").first.click()
+    await expect(scripted_page.get_by_role("dialog").locator("mark")).to_be_visible()
 
 
 async def test_a_generated_answer_names_its_model(stand_in: StandIn, scripted_page: Page) -> None:

@@ -51,6 +51,8 @@ class Guards:
         self._is_loaded = is_loaded
         self.random = random or Random()
         self.observer = DependencyMetrics(metrics)
+        self.dependencies: list[Dependency] = []
+        """Those that were made."""
 
     @property
     def retry(self) -> RetrySettings:
@@ -68,7 +70,7 @@ class Guards:
         pause = None
         if self._board is not None and position < PAUSES:
             pause = self._board.pause(position)
-        return Dependency(
+        dependency = Dependency(
             name,
             clock=self.clock,
             gate=self._gate(name, limiter),
@@ -81,6 +83,8 @@ class Guards:
             observer=self.observer,
             fair_seconds=min(_FAIR_SECONDS, self.settings.llm.first_token_seconds),
         )
+        self.dependencies.append(dependency)
+        return dependency
 
     def embedder(self, embedder: Embedder) -> GuardedEmbedder:
         """With a time limit and second calls when it is a server, which may have replicas."""
@@ -110,13 +114,15 @@ class Guards:
 
     def _broken_only(self, name: str, *, fair_seconds: float = _FAIR_SECONDS) -> Dependency:
         """Only a breaker: admission already bounds how many questions call it at once."""
-        return Dependency(
+        dependency = Dependency(
             name,
             clock=self.clock,
             breaker=self._breaker(name),
             observer=self.observer,
             fair_seconds=fair_seconds,
         )
+        self.dependencies.append(dependency)
+        return dependency
 
     def _hedge(self, name: str) -> Hedge:
         return Hedge(

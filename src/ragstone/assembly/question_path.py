@@ -15,6 +15,7 @@ from ragstone.governance.ledger import UsageLedger
 from ragstone.observe.metrics import Metrics
 from ragstone.pipeline.services import Recipe, Services
 from ragstone.ports import Clock, Embedder, RecordsReader, Searcher
+from ragstone.resilience.admission import GatedAdmission
 from ragstone.resilience.board import Board
 from ragstone.resilience.ladder import LadderPolicy, LoadLadder
 from ragstone.settings import Settings
@@ -37,10 +38,9 @@ def open_services(
     """
     admission = open_admission(settings, clock, board)
     processes = 1 if board is None else board.processes
-    metrics.follow(
-        metrics.concurrency_limit.labels("answers"),
-        lambda: settings.admission.concurrency / processes,
-    )
+    if isinstance(admission, GatedAdmission):
+        gate = admission.gate
+        metrics.follow(metrics.concurrency_limit.labels("answers"), lambda: gate.limit / processes)
     ladder = _ladder(settings, clock)
     metrics.follow(metrics.ladder_rung, lambda: ladder.level)
     guards = Guards(settings, clock, metrics, board=board, is_loaded=lambda: ladder.level > 0)
@@ -57,6 +57,7 @@ def open_services(
         metrics=metrics,
         ladder=ladder,
         recipe=_recipe(settings),
+        dependencies=guards.dependencies,
     )
 
 

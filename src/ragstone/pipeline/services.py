@@ -1,5 +1,6 @@
 """What the path of a question is wired to, made once by `assembly`."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ragstone.domain.query import FusionSettings
@@ -15,6 +16,7 @@ from ragstone.ports import (
     Reranker,
     Searcher,
 )
+from ragstone.resilience.dependency import Dependency
 from ragstone.resilience.ladder import LoadLadder
 
 
@@ -51,3 +53,5 @@ class Services:
     metrics: Metrics
     ladder: LoadLadder
     recipe: Recipe
+    dependencies: Sequence[Dependency] = ()
+    """What stands behind the ports, for those who ask how it is."""

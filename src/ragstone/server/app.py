@@ -27,7 +27,7 @@ ANSWERED_BY_GATEWAYS: Final = frozenset(
     {
         *("/v1/answers", "/v1/search", "/v1/chat/completions"),
         *("/v1/models", "/v1/models/{model:path}"),
-        *("/health/live", "/health/ready", "/metrics"),
+        *("/v1/status", "/health/live", "/health/ready", "/metrics"),
     }
 )
 """The question path, and what a gateway says of itself."""

@@ -8,7 +8,7 @@ import asyncio
 import re
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Final, TypeVar
 
@@ -26,7 +26,9 @@ from ragstone.domain.errors import (
 )
 from ragstone.domain.principal import Principal, Priority, Scope
 from ragstone.observe.trace import Trace, new_trace_id
+from ragstone.pipeline.admit import admit
 from ragstone.pipeline.stage import Stage
+from ragstone.ports import Permit
 from ragstone.resilience.deadline import Deadline
 from ragstone.server.arrival import ARRIVAL, Arrival, arrive, declared_length
 from ragstone.server.errors import error_response, stopping
@@ -84,6 +86,14 @@ class Call:
     def weight(self) -> int:
         """Slots that it takes, by the size of its body."""
         return self.arrival.weight
+
+    def admitted(self) -> AbstractAsyncContextManager[Permit]:
+        """Stage 1 for what is no question, waited for and counted like one."""
+        s = self.system.services
+        return admit(
+            self.principal, self.priority, self.weight,
+            s.admission, s.ladder, self.deadline, self.trace, s.metrics,
+        )  # fmt: skip
 
     def json(self, value: object, status: int = 200) -> Response:
         headers = {"X-Trace-Id": self.trace.id, "X-Content-Type-Options": "nosniff"}

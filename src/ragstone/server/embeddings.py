@@ -64,19 +64,8 @@ async def post_embeddings(call: Call) -> Response:
 
 async def _embed(call: Call, texts: list[str]) -> list[list[float]]:
     """Admitted and bounded in time like a question: it takes the same embedder."""
-    system = call.system
-    embedder = system.services.embedder
-    deadline = call.deadline
-    admission = system.services.admission
-    async with (
-        admission.admit(
-            call.principal,
-            priority=call.priority,
-            weight=call.weight,
-            deadline=deadline.at,
-        ),
-        Stage("embed", deadline, call.trace),
-    ):
+    embedder = call.system.services.embedder
+    async with call.admitted(), Stage("embed", call.deadline, call.trace):
         if len(texts) == 1:
             return [await embedder.embed_query(texts[0])]
         return await embedder.embed_documents(texts)

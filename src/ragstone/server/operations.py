@@ -14,6 +14,7 @@ from ragstone.server import (
     health,
     keys,
     search,
+    status,
 )
 from ragstone.server.call import Handler
 
@@ -71,6 +72,14 @@ OPERATIONS: tuple[Operation, ...] = (
         tag="Ask",
         request=search.SearchBody,
         response=search.SearchResponse,
+    ),
+    Operation(
+        method="GET",
+        path="/v1/status",
+        handler=status.get_status,
+        scope="ask",
+        tag="Health",
+        response=status.Status,
     ),
     Operation(
         method="POST",

@@ -56,9 +56,7 @@ async def post_search(call: Call) -> Response:
 async def _search(call: Call, question: Question) -> list[Passage]:
     deadline, trace, s = call.deadline, call.trace, call.system.services
     await open_collection(question.collection, call.principal, s.records, s.embedder.identity)
-    async with s.admission.admit(
-        call.principal, priority=call.priority, weight=call.weight, deadline=deadline.at
-    ):
+    async with call.admitted():
         async with Stage("embed", deadline, trace):
             vector = await embed(question.text, question.mode, s.embedder, deadline, trace)
         async with Stage("retrieve", deadline, trace):

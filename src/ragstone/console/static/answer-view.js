@@ -5,7 +5,7 @@ import { button, element } from "./dom.js";
 import { icon } from "./icons.js";
 import { renderMarkdown } from "./markdown.js";
 import { announce, degradedNotices, errorBox, notice } from "./notices.js";
-import { citationMark, sourceOfCitation, sourceOfPassage, sourcesList } from "./sources.js";
+import { citationMark, passagesList, sourceOfCitation, sourceOfPassage, sourcesList } from "./sources.js";
 import { counted, kindInWords } from "./words.js";
 
 /**
@@ -70,10 +70,13 @@ export function createAnswerView({ question, collection, openSource, retry }) {
     cited = done.citations.map((citation) => sourceOfCitation(citation, passages));
     stopStreaming();
     status.replaceWith(element("p", { class: `kind ${done.answer_kind}` }, kindInWords(done)));
-    notices.replaceChildren(...degradedNotices(done.degraded));
+    const passagesOnly = done.answer_kind === "passages";
+    // Then the text itself says that there is no answer.
+    notices.replaceChildren(...degradedNotices(done.degraded.filter((rung) => !passagesOnly || rung !== "passages_only")));
     const used = new Set(done.citations.map((citation) => citation.chunk_id));
     const others = passages.filter((passage) => !used.has(passage.chunk_id)).map(sourceOfPassage);
-    appendAll(foot, sourcesList(cited, others, openSource), answerDetails(done), copyButton(done.answer));
+    const evidence = passagesOnly ? passagesList(others, openSource) : sourcesList(cited, others, openSource);
+    appendAll(foot, evidence, answerDetails(done), passagesOnly ? null : copyButton(done.answer));
     const sources = cited.length > 0 ? ` ${counted(cited.length, "source")}.` : "";
     announce(`${kindInWords(done)}. ${body.textContent}${sources}`);
   }

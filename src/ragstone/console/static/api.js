@@ -9,6 +9,7 @@ import { serverSentEvents } from "./sse.js";
  * @typedef {import("./types.js").StoredDocument} StoredDocument
  * @typedef {import("./types.js").Job} Job
  * @typedef {import("./types.js").Passage} Passage
+ * @typedef {import("./types.js").Status} Status
  *
  * @typedef {object} Keyring
  * @property {() => string|null} current
@@ -37,8 +38,7 @@ export function createApi(keyring, onReachable) {
   async function request(path, options = {}) {
     for (;;) {
       const key = keyring.current();
-      const headers = { ...options.headers, ...(key ? { Authorization: `Bearer ${key}` } : {}) };
-      const response = await send(path, { ...options, headers });
+      const response = await send(path, withKey(key, options));
       if (response.ok) return response;
       const error = await errorOf(response);
       if (response.status === 401 && (await keyring.renew(key, error.message))) continue;
@@ -78,6 +78,17 @@ export function createApi(keyring, onReachable) {
   }
 
   return {
+    /**
+     * For looks in the background: never asks for a key.
+     *
+     * @returns {Promise<Status>}
+     */
+    async status() {
+      const response = await send("v1/status", withKey(keyring.current(), {}));
+      if (!response.ok) throw await errorOf(response);
+      return response.json();
+    },
+
     /** @returns {Promise<{collections: Collection[], default: string}>} */
     collections: () => json("v1/collections"),
 
@@ -157,6 +168,15 @@ export function createApi(keyring, onReachable) {
       throw brokenOff();
     },
   };
+}
+
+/**
+ * @param {string|null} key
+ * @param {RequestOptions} options
+ * @returns {RequestOptions}
+ */
+function withKey(key, options) {
+  return key === null ? options : { ...options, headers: { ...options.headers, Authorization: `Bearer ${key}` } };
 }
 
 /**

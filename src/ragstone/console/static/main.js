@@ -11,6 +11,7 @@ import { createKeyring } from "./keyring.js";
 import { errorBox } from "./notices.js";
 import { startSearchView } from "./search-view.js";
 import { startSections } from "./sections.js";
+import { startServerStatus } from "./server-status.js";
 import { startTheme } from "./theme.js";
 
 const connection = byId("connection", HTMLElement);
@@ -82,3 +83,4 @@ function showConnected() {
 }
 
 await start();
+startServerStatus(api, byId("server-status", HTMLElement));

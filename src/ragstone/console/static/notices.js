@@ -3,7 +3,7 @@
 import { button, byId, element } from "./dom.js";
 import { asApiError } from "./errors.js";
 import { icon } from "./icons.js";
-import { counted, degradedInWords } from "./words.js";
+import { degradedInWords, failureInWords, waitInWords } from "./words.js";
 
 /**
  * Said once by screen readers, when something has finished.
@@ -21,6 +21,7 @@ export function announce(text) {
  */
 export function errorBox(failure, retry) {
   const error = asApiError(failure);
+  const { message, remedy } = failureInWords(error);
   const wait = error.retryAfter === null ? 0 : Math.max(1, Math.ceil(error.retryAfter));
   const reference = [error.code, error.traceId && `trace ${error.traceId}`].filter(Boolean);
   return element(
@@ -30,13 +31,35 @@ export function errorBox(failure, retry) {
     element(
       "div",
       { class: "notice-text" },
-      element("p", {}, element("strong", {}, error.message)),
-      error.remedy && element("p", {}, error.remedy),
-      wait > 0 && element("p", {}, `Wait ${counted(wait, "second")} before trying again.`),
+      element("p", {}, element("strong", {}, message)),
+      remedy && element("p", {}, remedy),
+      wait > 0 && element("p", {}, `Wait ${waitInWords(wait)} before trying again.`),
       element("p", { class: "reference" }, reference.join(" · ")),
     ),
-    retry && button({ class: "button" }, retry, icon("retry"), "Try again"),
+    retry && retryButton(retry, wait),
   );
+}
+
+/**
+ * Not to be pressed before its time. The count is for the eye: the box says once how long it is.
+ *
+ * @param {() => void} retry
+ * @param {number} wait Seconds.
+ */
+function retryButton(retry, wait) {
+  const count = element("span", { class: "count-down", "aria-hidden": "true" });
+  const node = button({ class: "button" }, retry, icon("retry"), "Try again", count);
+  const until = performance.now() + wait * 1000;
+
+  function countDown() {
+    const left = Math.ceil((until - performance.now()) / 1000);
+    node.disabled = left > 0;
+    count.textContent = left > 0 ? `in ${left} s` : "";
+    if (left > 0) setTimeout(countDown, until - performance.now() - (left - 1) * 1000);
+  }
+
+  countDown();
+  return node;
 }
 
 /**

@@ -103,6 +103,22 @@ export function sourcesList(cited, others, open) {
 }
 
 /**
+ * Where there is no answer, the passages are what was asked for: more of each is seen at once.
+ *
+ * @param {readonly Source[]} passages
+ * @param {OpenSource} open
+ * @returns {HTMLElement}
+ */
+export function passagesList(passages, open) {
+  return element(
+    "div",
+    { class: "evidence" },
+    element("h3", {}, counted(passages.length, "passage")),
+    element("ol", { class: "sources to-read" }, ...passages.map((source) => sourceItem(source, open))),
+  );
+}
+
+/**
  * @param {number} cited
  * @param {number} others
  */

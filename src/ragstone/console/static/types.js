@@ -86,6 +86,10 @@
  * @property {JobCounts} [counts]
  * @property {{external_id: string, code: string, message: string}[]} [errors]
  *
+ * @typedef {object} Status How the server is doing, as far as it says so to everybody.
+ * @property {string|null} rung The last rung that load has taken.
+ * @property {{name: string, breaker: "closed"|"half_open"|"open"}[]} dependencies
+ *
  * @typedef {"hybrid"|"dense"|"lexical"} SearchMode
  */
 

@@ -28,6 +28,45 @@ export function degradedInWords(rung) {
   return RUNGS[rung] ?? `Made with less than usual: ${inWords(rung)}.`;
 }
 
+/** @type {Record<string, string>} By the last rung that load has taken. */
+const LOAD = {
+  reranker_skipped: "The server is busy: passages are not re-ranked for now.",
+  fewer_passages: "The server is busy: answers rest on fewer passages for now.",
+  shorter_answer: "The server is busy: answers are shorter than usual for now.",
+  extractive_answer: "The server is very busy: answers are extracts from the documents for now.",
+  passages_only: "The server is very busy: it shows passages and writes no answers for now.",
+};
+
+/** @type {Record<string, string>} By the dependency that is not asked. Fallbacks are not missed. */
+const CUT_OFF = {
+  model: "The language model does not answer: another one, or extracts from the documents, stand in for it.",
+  embedder: "The embedding model does not answer: only matching words are searched.",
+  index: "The index does not answer: nothing can be found until it is back.",
+  reranker: "The re-ranker does not answer: passages stay in the order in which they were found.",
+};
+
+/**
+ * @param {import("./types.js").Status} status
+ * @returns {string[]} What everybody gets less of now; empty when all is well.
+ */
+export function statusInWords({ rung, dependencies }) {
+  const missing = dependencies.filter((each) => each.breaker !== "closed").map((each) => CUT_OFF[each.name]);
+  return [rung === null ? "" : (LOAD[rung] ?? degradedInWords(rung)), ...missing].filter(Boolean);
+}
+
+/** @type {Record<string, {message: string, remedy: string}>} */
+const FAILURES = {
+  shutting_down: { message: "The server is being restarted.", remedy: "Ask again in a moment." },
+};
+
+/**
+ * @param {import("./errors.js").ApiError} error
+ * @returns {{message: string, remedy: string|null}} The server's words, or plainer ones.
+ */
+export function failureInWords(error) {
+  return FAILURES[error.code] ?? error;
+}
+
 /** @type {Record<string, string>} */
 const STAGES = {
   admit: "Wait for a place",
@@ -90,6 +129,14 @@ export function jobStateInWords(state) {
  */
 export function counted(count, one, many = `${one}s`) {
   return `${count.toLocaleString("en")} ${count === 1 ? one : many}`;
+}
+
+/**
+ * @param {number} seconds
+ * @returns {string} To wait: "3 seconds", "5 minutes".
+ */
+export function waitInWords(seconds) {
+  return seconds < 120 ? counted(seconds, "second") : counted(Math.ceil(seconds / 60), "minute");
 }
 
 /**
