@@ -212,8 +212,9 @@ class AdmissionSettings(_Group):
     """False: everybody begins at once, and nothing is left out under load. To see what then
     happens, not to run with."""
     concurrency: int = Field(default=64, ge=1)
-    """Slots: requests that embed, search and pack at once. A question gives its slot back when
-    the model begins to write."""
+    """Most slots: requests that embed, search and pack at once; at first four for each core, and
+    more only where an embedder, a reranker or an engine elsewhere is found to allow it. A question
+    gives its slot back when the model begins to write."""
     in_flight: int = Field(default=2048, ge=1)
     """Requests held at once, open streams included; bounds memory."""
     queue: int = Field(default=256, ge=0)

@@ -85,6 +85,11 @@ class Gate:
         self._closed = False
 
     @property
+    def limit(self) -> int:
+        """Units that may be in use at once, by all processes."""
+        return self._capacity.limits()[0]
+
+    @property
     def in_use(self) -> int:
         """Units in use by this process."""
         return self._units.own
