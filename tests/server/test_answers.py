@@ -234,15 +234,15 @@ async def test_a_body_beyond_the_limit_is_refused(start: Start) -> None:
     assert (status, answer["error"]["code"]) == (413, "payload_too_large")
 
 
-async def test_beyond_the_queue_a_question_is_refused_with_when_to_come_back(
+async def test_a_question_that_finds_no_place_is_refused_with_when_to_come_back(
     start: Start,
 ) -> None:
-    running = await start(admission={"concurrency": 1, "queue": 0})
+    running = await start(admission={"in_flight": 1})
     await running.ingest({"returns": POLICY_TEXT})
     release = asyncio.Event()
     _use(running.system, _model("Yes [1].", first_delay=1.0, sleep=lambda _: release.wait()))
     first = asyncio.create_task(running.json("POST", "/v1/answers", {"question": QUESTION}))
-    while not running.system.services.admission.in_flight:  # type: ignore[attr-defined]
+    while not running.system.services.admission.in_flight:
         await asyncio.sleep(0.005)
     async with running.http.post("/v1/answers", json={"question": QUESTION}) as response:
         assert response.status == 503

@@ -4,12 +4,14 @@ import asyncio
 import json
 import socket
 from collections.abc import AsyncGenerator
+from math import inf
 from typing import Any
 
 import pytest
 
 from ragstone.domain.clock import SystemClock
 from ragstone.models.llms.fake import ScriptedModel
+from ragstone.server.auth import LOCAL_OPERATOR
 from ragstone.server.event_stream import ABORT, EventStream
 from tests.server.conftest import POLICY, Running, Start
 
@@ -65,28 +67,26 @@ async def test_leaving_a_whole_answer_ends_the_work_and_settles_it(
     await asyncio.gather(asking, return_exceptions=True)
     await _until(lambda: not model.open_streams)
     assert await _outcome(server, path) == "cancelled"
-    assert server.system.services.admission.in_flight == 0  # type: ignore[attr-defined]
+    assert server.system.services.admission.in_flight == 0
     assert server.system.services.ledger.open_reservations == 0  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("stream", [True, False])
 async def test_leaving_the_queue_frees_the_place_in_it(start: Start, stream: bool) -> None:
-    running = await start(admission={"concurrency": 1, "queue": 4})
+    running = await start(admission={"concurrency": 1, "interval_seconds": 60})
     await running.ingest({"returns": POLICY})
     model = _stuck(running)
-    admission: Any = running.system.services.admission
-    first = asyncio.create_task(running.json("POST", "/v1/answers", QUESTION))
-    await _until(lambda: model.open_streams)
-    second = asyncio.create_task(
-        running.json("POST", "/v1/answers", {**QUESTION, "stream": stream})
-    )
-    await _until(lambda: admission.waiting)
-    second.cancel()
-    await _until(lambda: not admission.waiting)
+    admission = running.system.services.admission
+    async with admission.admit(LOCAL_OPERATOR, priority="standard", weight=1, deadline=inf):
+        asking = asyncio.create_task(
+            running.json("POST", "/v1/answers", {**QUESTION, "stream": stream})
+        )
+        await _until(lambda: admission.waiting)
+        asking.cancel()
+        await _until(lambda: not admission.waiting)
+    await asyncio.gather(asking, return_exceptions=True)
     assert await _outcome(running, "/v1/answers") == "cancelled"
-    assert len(model.prompts) == 1
-    first.cancel()
-    await asyncio.gather(first, second, return_exceptions=True)
+    assert not model.prompts
 
 
 class _Events:
@@ -172,7 +172,7 @@ async def test_a_connection_that_is_not_read_is_cut_and_its_permit_freed(start: 
         await _until(lambda: model.prompts)
         await _until(lambda: not model.open_streams)
         assert model.closed_early == 1
-        assert running.system.services.admission.in_flight == 0  # type: ignore[attr-defined]
+        assert running.system.services.admission.in_flight == 0
         received = bytearray()
         while part := await loop.sock_recv(client, 1_000_000):
             received += part
