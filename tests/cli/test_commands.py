@@ -177,8 +177,8 @@ def test_options_work_before_and_after_the_command() -> None:
 
 def test_help_is_as_the_golden_file_holds_it(run: Run) -> None:
     golden = Path(__file__).parent / "golden" / "help.txt"
-    commands = ["", "ask", "collections", "demo", "documents", "eval", "ingest", "init", "jobs",
-                "keys", "search", "serve"]  # fmt: skip
+    commands = ["", "ask", "chaos", "collections", "demo", "documents", "eval", "ingest", "init",
+                "jobs", "keys", "load", "search", "serve", "simulate"]  # fmt: skip
     shown = [run(*filter(None, [command]), "--help").stdout for command in commands]
     assert "\n".join(shown) == golden.read_text(encoding="utf-8")
 
