@@ -4,10 +4,9 @@ An overloaded server has no time to read what it will refuse.
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
-
-from starlette.requests import Request
 
 from ragstone.apps import ASSISTANT
 from ragstone.domain.errors import (
@@ -46,19 +45,22 @@ class Arrival:
         return cls(_NOBODY, "standard", 1, _default_deadline(system))
 
 
-async def arrive(request: Request, system: System, scope: Scope, *, admitted: bool) -> Arrival:
-    """Who asks; and for what is `admitted`, whether there may be room for it.
+async def arrive(
+    headers: Mapping[str, str], system: System, scope: Scope, *, admitted: bool
+) -> Arrival:
+    """Who asks; and for what is `admitted`, whether there may be room for it. `headers` by their
+    names in lower case.
 
     Raises `Unauthenticated`, `Forbidden`; where `admitted` also `InvalidRequest` for a
     deadline that is none, and what `ports.Admission.check` raises.
     """
-    principal = await authenticate(request, system)
+    principal = await authenticate(headers, system)
     require(principal, scope)
     priority = principal.priority or ASSISTANT.priority
     if not admitted:
         return Arrival(principal, priority, 1, _default_deadline(system))
     arrival = Arrival(
-        principal, priority, weight_of(declared_length(request)), _deadline(request, system)
+        principal, priority, weight_of(declared_length(headers)), _deadline(headers, system)
     )
     try:
         system.services.admission.check(
@@ -73,9 +75,9 @@ async def arrive(request: Request, system: System, scope: Scope, *, admitted: bo
     return arrival
 
 
-def declared_length(request: Request) -> int | None:
+def declared_length(headers: Mapping[str, str]) -> int | None:
     """What the request says of its length, where that is a number at all."""
-    declared = request.headers.get("content-length", "")
+    declared = headers.get("content-length", "")
     # Python refuses to read thousands of digits, and "²" is a digit to it.
     if not declared.isascii() or not declared.isdigit() or len(declared) > 18:
         return None
@@ -86,9 +88,9 @@ def _default_deadline(system: System) -> Deadline:
     return Deadline(system.clock, system.settings.admission.deadline_seconds)
 
 
-def _deadline(request: Request, system: System) -> Deadline:
+def _deadline(headers: Mapping[str, str], system: System) -> Deadline:
     """The client's, where it is shorter than ours."""
-    asked = request.headers.get(DEADLINE_HEADER)
+    asked = headers.get(DEADLINE_HEADER.lower())
     if asked is None:
         return _default_deadline(system)
     asked = asked.strip()

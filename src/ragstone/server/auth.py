@@ -1,6 +1,8 @@
 """Identity from the credential, and from nothing else in the request."""
 
 import hmac
+from collections.abc import Mapping
+from functools import lru_cache
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -20,9 +22,12 @@ LOCAL_OPERATOR: Final = Principal(
 """Who runs commands on the machine, and everybody on it while no keys are configured."""
 
 
-async def authenticate(request: Request, system: System) -> Principal:
-    """The principal of the bearer key. Raises `Unauthenticated`, `Forbidden`."""
-    scheme, _, secret = request.headers.get("authorization", "").partition(" ")
+async def authenticate(headers: Mapping[str, str], system: System) -> Principal:
+    """The principal of the bearer key. `headers` by their names in lower case.
+
+    Raises `Unauthenticated`, `Forbidden`.
+    """
+    scheme, _, secret = headers.get("authorization", "").partition(" ")
     secret = secret.strip()
     if scheme.lower() == "bearer" and secret:
         if hmac.compare_digest(secret.encode(), system.local_token.encode()):
@@ -32,7 +37,7 @@ async def authenticate(request: Request, system: System) -> Principal:
             return principal_of(key)
     if not await system.keys_configured():
         # Open on this machine, so a key that OpenAI's clients insist on is not looked at.
-        _refuse_foreign_pages(request)
+        _refuse_foreign_pages(headers)
         return LOCAL_OPERATOR
     if secret:
         raise Unauthenticated(
@@ -60,27 +65,30 @@ async def authorize_local(request: Request, system: System) -> None:
     `Forbidden`.
     """
     if not await system.keys_configured():
-        _refuse_foreign_pages(request)
+        _refuse_foreign_pages(request.headers)
         return
     peer = request.client.host if request.client else "localhost"  # none on a Unix socket
     handed_on = "x-forwarded-for" in request.headers or "forwarded" in request.headers
-    if not is_loopback(peer) or handed_on or _is_foreign(request):
-        require(await authenticate(request, system), "admin")
+    if (
+        not is_loopback(peer)
+        or handed_on
+        or _is_foreign(request.headers.get("host", ""), request.headers.get("origin"))
+    ):
+        require(await authenticate(request.headers, system), "admin")
 
 
-def _refuse_foreign_pages(request: Request) -> None:
+def _refuse_foreign_pages(headers: Mapping[str, str]) -> None:
     """Without keys, a page of another site in a local browser must not reach us."""
-    if _is_foreign(request):
+    if _is_foreign(headers.get("host", ""), headers.get("origin")):
         raise Forbidden(
             "Without API keys this server answers only pages and programs of its own machine.",
             remedy="Open it as http://127.0.0.1, or create keys with `ragstone keys create`.",
         )
 
 
-def _is_foreign(request: Request) -> bool:
+@lru_cache(maxsize=256)
+def _is_foreign(host: str, origin: str | None) -> bool:
     """A rebound DNS name shows in `Host`, a cross-site request in `Origin`."""
-    host = request.headers.get("host", "")
-    origin = request.headers.get("origin")
     try:
         name = urlsplit(f"//{host}").hostname or ""
         return not is_loopback(name) or (origin is not None and urlsplit(origin).netloc != host)

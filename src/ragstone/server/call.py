@@ -161,7 +161,9 @@ def endpoint(
         try:
             if scope is not None:
                 arrived = request.scope.get(ARRIVAL)
-                call.arrival = arrived or await arrive(request, system, scope, admitted=admitted)
+                call.arrival = arrived or await arrive(
+                    request.headers, system, scope, admitted=admitted
+                )
             response = await handler(call)
         except RagstoneError as error:
             call.fail(error)
@@ -192,7 +194,7 @@ def unexpected(trace_id: str) -> InternalError:
 
 async def read_body(request: Request, limit: int) -> bytes:
     """The whole body. Raises `PayloadTooLarge` before more than `limit` bytes are held."""
-    declared = declared_length(request)
+    declared = declared_length(request.headers)
     if declared is not None and declared > limit:
         raise _too_large(limit)
     parts: list[bytes] = []

@@ -204,7 +204,7 @@ async def _uploaded(call: Call) -> list[DocumentSource]:
 
 def _checked_size(request: Request, limit: int) -> int:
     """Files one by one are checked by the parser; this refuses a flood before it is spooled."""
-    declared = declared_length(request)
+    declared = declared_length(request.headers)
     if declared is None:
         raise InvalidRequest(
             "The upload does not say how long it is.",

@@ -32,6 +32,9 @@ _STATUS: Final[list[tuple[type[RagstoneError], int, str]]] = [
 ]
 """The first class that fits decides, so subclasses stand before their parents."""
 
+_found: Final[dict[type[RagstoneError], tuple[int, str]]] = {}
+_encoder: Final = msgspec.json.Encoder()
+
 
 class ErrorBody(msgspec.Struct, frozen=True, kw_only=True):
     """What a client learns of a failure."""
@@ -68,6 +71,12 @@ def error_body(error: RagstoneError, trace_id: str) -> ErrorBody:
 
 
 def error_response(error: RagstoneError, trace_id: str) -> Response:
+    status, headers, body = rendered(error, trace_id)
+    return Response(body, status, headers, "application/json")
+
+
+def rendered(error: RagstoneError, trace_id: str) -> tuple[int, dict[str, str], bytes]:
+    """Status, headers and JSON body."""
     headers = {"X-Trace-Id": trace_id, "X-Content-Type-Options": "nosniff"}
     if isinstance(error, errors.RequestTimeout):
         headers["Connection"] = "close"  # the rest of the body is not waited for
@@ -75,8 +84,7 @@ def error_response(error: RagstoneError, trace_id: str) -> Response:
         headers["Retry-After"] = str(max(1, math.ceil(error.retry_after)))
     if isinstance(error, errors.Unauthenticated):
         headers["WWW-Authenticate"] = "Bearer"
-    body = msgspec.json.encode(ErrorResponse(error_body(error, trace_id)))
-    return Response(body, status_of(error), headers, "application/json")
+    return status_of(error), headers, _encoder.encode(ErrorResponse(error_body(error, trace_id)))
 
 
 def stopping() -> errors.ShuttingDown:
@@ -89,4 +97,9 @@ def stopping() -> errors.ShuttingDown:
 
 
 def _entry(error: RagstoneError) -> tuple[int, str]:
-    return next((status, kind) for cls, status, kind in _STATUS if isinstance(error, cls))
+    kind = type(error)
+    if kind not in _found:
+        _found[kind] = next(
+            (status, name) for cls, status, name in _STATUS if issubclass(kind, cls)
+        )
+    return _found[kind]

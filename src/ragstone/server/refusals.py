@@ -11,14 +11,13 @@ from collections.abc import Mapping
 from typing import Final
 
 import structlog
-from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ragstone.domain.errors import DeadlineExceeded, Overloaded, RagstoneError, TooManyRequests
 from ragstone.domain.principal import Scope as KeyScope
 from ragstone.observe.trace import new_trace_id
 from ragstone.server.arrival import ARRIVAL, arrive
-from ragstone.server.errors import error_response
+from ragstone.server.errors import rendered
 from ragstone.system import System
 
 _LOG_SECONDS: Final = 1.0
@@ -73,13 +72,16 @@ class RefuseEarly:
             await self._app(scope, receive, send)
             return
         began = time.perf_counter()
-        request = Request(scope)
+        # Of a header that comes twice, the first counts, as everywhere behind this.
+        headers = {
+            name.decode("latin-1"): value.decode("latin-1")
+            for name, value in reversed(scope["headers"])
+        }
         try:
-            scope[ARRIVAL] = await arrive(request, self._system, needed, admitted=True)
+            scope[ARRIVAL] = await arrive(headers, self._system, needed, admitted=True)
         except (Overloaded, TooManyRequests, DeadlineExceeded) as refusal:
             self._count(scope["path"], refusal, began)
-            trace_id = new_trace_id(request.headers.get("traceparent"))
-            await error_response(refusal, trace_id)(scope, receive, send)
+            await _send(refusal, new_trace_id(headers.get("traceparent")), send)
             return
         except RagstoneError:
             pass
@@ -92,3 +94,13 @@ class RefuseEarly:
         metrics.request_duration.labels(route, "none", "refused").observe(
             time.perf_counter() - began
         )
+
+
+async def _send(refusal: RagstoneError, trace_id: str, send: Send) -> None:
+    """Without the `Response` that all other answers have: it costs as much as all the rest."""
+    status, said, body = rendered(refusal, trace_id)
+    headers = [(name.lower().encode(), value.encode()) for name, value in said.items()]
+    headers.append((b"content-type", b"application/json"))
+    headers.append((b"content-length", b"%d" % len(body)))
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
