@@ -9,11 +9,16 @@ Scale" (B. Maurer, ACM Queue 13(8), 2015).
 Where tenants take turns, some are served soon although the queue stands. So it counts as well when
 requests were refused for a whole `interval`, without a pause as long as `target`.
 
-The state lasts until nobody had to be refused for an `interval`: the short wait keeps the queue so
-short that it runs empty now and then although nothing has changed.
+The state lasts until nobody had to be refused for `CALM_INTERVALS`: the short wait keeps the queue
+so short that it runs empty now and then although nothing has changed, and each return to the long
+wait is paid by requests that wait it out in vain.
 """
 
 from typing import Final
+
+CALM_INTERVALS: Final = 10
+"""At a load little above what can be served, one interval without a refusal is common: the state
+came and went, and the refused had waited half a second instead of 20 ms (`benchmarks/overload.py`)."""
 
 _LONG_AGO: Final = float("-inf")
 
@@ -51,7 +56,7 @@ class WaitLimit:
 
     def gave_up(self, now: float) -> None:
         """Somebody waited as long as was allowed, in vain."""
-        self._sticky_until = now + self._interval
+        self._sticky_until = now + CALM_INTERVALS * self._interval
 
     def turned_away(self, now: float) -> None:
         """Somebody was refused at once, for lack of room."""
@@ -59,7 +64,7 @@ class WaitLimit:
             self._refusing_since = now
         self._last_refusal = now
         if now - self._refusing_since > self._interval or self.overloaded(now):
-            self._sticky_until = now + self._interval
+            self._sticky_until = now + CALM_INTERVALS * self._interval
 
     def overloaded(self, now: float) -> bool:
         """Whether `target` holds, and the newest is served first."""
