@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
@@ -35,6 +35,8 @@ WORDS = st.one_of(
 
 
 @settings(deadline=None, max_examples=300)
+@example(["x" * 99, "\x00" * 200, "linen"], "")
+@example(["x" * 99, "e\u0301" * 200, "linen"], "")
 @given(st.lists(WORDS, max_size=40), st.sampled_from(["", " "]))
 def test_a_long_text_has_the_ids_of_the_whole_text_cut(
     wordpiece: WordPiece, tokenizer: Tokenizer, words: list[str], separator: str

@@ -97,7 +97,10 @@ def _scale(low: float, high: float, log: bool) -> _Scale:
     if log:
         low = max(low, 1e-6)
         return _Scale(low, max(high, low * 10), math.log10, log=True)
-    return _Scale(low, high if high > low else low + 1, float, log=False)
+    # What is closer together than floats can divide is one value.
+    return _Scale(
+        low, high if high - low > abs(high) * 1e-9 + 1e-300 else low + 1, float, log=False
+    )
 
 
 def _round_step(rough: float) -> float:

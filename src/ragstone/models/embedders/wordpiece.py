@@ -1,5 +1,8 @@
 """Text to token ids for BERT models, never more than a limit, in time bounded by that limit."""
 
+from itertools import islice
+from unicodedata import category
+
 from tokenizers import Tokenizer
 
 from ragstone.domain.errors import ModelFilesMissing
@@ -40,7 +43,7 @@ class WordPiece:
                 # The word that the prefix cuts in two must begin behind the last token kept,
                 # or be so long that it is unknown either way.
                 _, end = encoding.offsets[self._max_tokens - 2]
-                if end + _LONGEST_WORD < guess:
+                if _has_more_than(_LONGEST_WORD, prefix, end):
                     return self._cut(encoding.ids)
             guess *= 4
         return self._cut(self._tokenizer.encode(_encodable(text)).ids)
@@ -53,6 +56,17 @@ class WordPiece:
         if len(ids) <= self._max_tokens:
             return ids
         return [*ids[: self._max_tokens - 1], ids[-1]]
+
+
+def _has_more_than(count: int, text: str, start: int) -> bool:
+    """Whether more than `count` characters of `text[start:]` are left by BERT's normaliser, which
+    drops control characters, the replacement character and, decomposed, accents."""
+    left = (
+        character
+        for character in islice(text, start, None)
+        if character != "\ufffd" and category(character)[0] != "C" and category(character) != "Mn"
+    )
+    return next(islice(left, count, None), None) is not None
 
 
 def _encodable(text: str) -> str:
