@@ -252,6 +252,12 @@ class RecordsReader(Protocol):
 
     async def collection(self, tenant: str, name: str) -> Collection | None: ...
 
+    async def generation(self, tenant: str, name: str) -> int | None:
+        """The collection's generation at some moment since this was called, whatever is
+        remembered from before; None if it is absent. What is kept from earlier is checked by it.
+        """
+        ...
+
     async def collections(self, tenant: str) -> list[Collection]: ...
 
     async def key_by_hash(self, sha256: str) -> ApiKey | None:

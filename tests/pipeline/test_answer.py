@@ -12,6 +12,8 @@ from ragstone.domain.errors import ModelFailed, ModelUnreachable, RagstoneError
 from ragstone.domain.usage import Usage
 from ragstone.models.embedders.fake import HashingEmbedder
 from ragstone.models.llms.fake import ScriptedModel
+from ragstone.records.cached import CachedReader
+from tests.clock import VirtualClock
 from tests.pipeline.world import ASKED, TEXT, World
 
 
@@ -134,3 +136,18 @@ async def test_every_error_settles_and_frees_its_place() -> None:
     with pytest.raises(AttributeError):
         await world.ask()
     assert world.admission.in_flight == world.ledger.open_reservations == 0
+
+
+async def test_a_kept_answer_is_not_given_after_a_change_through_another_process() -> None:
+    world = World()
+    await world.put("help")
+    engine = world.records
+    gateway = CachedReader(engine, VirtualClock())
+    world.records = gateway  # type: ignore[assignment]
+    assert (await world.ask())[1].cache == "miss"
+    assert (await world.ask())[1].cache == "hit"
+    world.records = engine
+    await world.put("help", TEXT.replace("45", "30"))
+    world.records = gateway  # type: ignore[assignment]
+    _, done = await world.ask()
+    assert (done.cache, "30 days" in done.answer) == ("miss", True)

@@ -25,6 +25,10 @@ async def test_the_generation_can_be_raised_and_absent_collections_are_let_be(
     after = await records.collection("acme", "help")
     assert after is not None
     assert after.generation == before.generation + 1
+    assert await records.generation("acme", "help") == after.generation
+    assert await records.generation("acme", "nothing") is None
+    await records.delete_collection("acme", "help")
+    assert await records.generation("acme", "help") is None
 
 
 async def test_a_new_collection_is_empty_and_can_be_found(

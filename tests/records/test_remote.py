@@ -50,3 +50,20 @@ async def test_a_key_revoked_in_the_engine_is_refused_within_a_second(
     await records.revoke_key(key.id)
     clock.advance(TTL_SECONDS)
     assert await kept.key_by_hash(key.sha256) is None
+
+
+async def test_a_change_in_the_engine_shows_in_the_generation_at_once(
+    records: Records, remote: RecordsReader, clock: VirtualClock
+) -> None:
+    kept = CachedReader(remote, clock)
+    made = await records.ensure_collection("acme", "help", MINILM)
+    assert await kept.collection("acme", "help") == made
+    await records.raise_generation("acme", "help")
+    assert await kept.collection("acme", "help") == made  # as remembered
+    assert await kept.generation("acme", "help") == made.generation + 1
+    now = await kept.collection("acme", "help")
+    assert now is not None
+    assert now.generation == made.generation + 1
+    await records.delete_collection("acme", "help")
+    assert await kept.generation("acme", "help") is None
+    assert await kept.collection("acme", "help") is None

@@ -6,6 +6,7 @@ was left out on the way is on the trace, and so in the response.
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from functools import partial
 
 from ragstone.domain.answer import AnswerEvent, CitationsChecked, Delta, Done, PassagesFound
 from ragstone.domain.application import Application
@@ -15,7 +16,7 @@ from ragstone.domain.query import Question
 from ragstone.domain.usage import Usage
 from ragstone.observe.trace import Trace
 from ragstone.pipeline.admit import admit
-from ragstone.pipeline.collection import open_collection
+from ragstone.pipeline.collection import is_current, open_collection
 from ragstone.pipeline.embed import embed
 from ragstone.pipeline.events import Written
 from ragstone.pipeline.generate import EXTRACTIVE, generate
@@ -65,7 +66,9 @@ async def answer(
                 question.collection, principal, s.records, s.embedder.identity
             )
             keys = [question_key(question, principal, collection, application, model_name, recipe)]
-            kept = await recall("question", keys[0], s.cache, s.metrics)
+            kept = await recall(
+                "question", keys[0], s.cache, s.metrics, partial(is_current, collection, s.records)
+            )
         if kept is not None:
             permit.free_slot()
             for event in replay(kept, question, principal, kept.passages, trace, bill):

@@ -27,3 +27,9 @@ async def open_collection(
             field="collection",
         )
     return collection
+
+
+async def is_current(collection: Collection, records: RecordsReader) -> bool:
+    """Nothing in it has changed since it was read, through whatever process."""
+    now = await records.generation(collection.tenant, collection.name)
+    return now == collection.generation

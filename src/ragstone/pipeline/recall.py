@@ -7,6 +7,7 @@ and recipe. The key by prompt holds the evidence itself.
 """
 
 import hashlib
+from collections.abc import Awaitable, Callable
 from typing import Literal
 
 import msgspec
@@ -66,9 +67,16 @@ def _digest(*parts: object) -> bytes:
 
 
 async def recall(
-    kind: Literal["question", "prompt"], key: bytes, cache: CacheStore | None, metrics: Metrics
+    kind: Literal["question", "prompt"],
+    key: bytes,
+    cache: CacheStore | None,
+    metrics: Metrics,
+    still: Callable[[], Awaitable[bool]] | None = None,
 ) -> Answer | None:
-    """The kept answer, or None. An entry that cannot be read counts as absent."""
+    """The kept answer, or None. An entry that cannot be read counts as absent.
+
+    `still` says whether what is found may be used at this moment; it raises what it must.
+    """
     if cache is None:
         return None
     value = await cache.get(key)
@@ -76,7 +84,10 @@ async def recall(
         answer = None if value is None else _DECODER.decode(value)
     except msgspec.MsgspecError:
         answer = None
-    metrics.cache_requests.labels(kind, "miss" if answer is None else "hit").inc()
+    outcome = "miss" if answer is None else "hit"
+    if answer is not None and still is not None and not await still():
+        answer, outcome = None, "stale"
+    metrics.cache_requests.labels(kind, outcome).inc()
     return answer
 
 

@@ -47,6 +47,14 @@ class CachedReader:
             self._collections.put((tenant, name), found, born=asked)
         return found
 
+    async def generation(self, tenant: str, name: str) -> int | None:
+        now = await self._reader.generation(tenant, name)
+        known = self._collections.get((tenant, name))
+        if known is not None and known.generation != now:
+            self._changes += 1
+            self._collections.discard((tenant, name))
+        return now
+
     async def key_by_hash(self, sha256: str) -> ApiKey | None:
         known = self._keys.get(sha256)
         if known is not None:
@@ -78,6 +86,11 @@ class CachedRecords(CachedReader):
     def __init__(self, inner: Records, clock: Clock) -> None:
         super().__init__(inner, clock)
         self._inner = inner
+
+    async def generation(self, tenant: str, name: str) -> int | None:
+        """From memory: whatever raises it goes through this object, and is seen at once."""
+        found = await self.collection(tenant, name)
+        return None if found is None else found.generation
 
     async def all_collections(self) -> list[Collection]:
         return await self._inner.all_collections()

@@ -24,6 +24,12 @@ def find(connection: Connection, tenant: str, name: str) -> Collection | None:
     return None if found is None else _collection(found)
 
 
+def generation(connection: Connection, tenant: str, name: str) -> int | None:
+    return connection.execute(
+        select(table.c.generation).where(table.c.tenant == tenant, table.c.name == name, _alive)
+    ).scalar_one_or_none()
+
+
 def of_tenant(connection: Connection, tenant: str) -> list[Collection]:
     rows = connection.execute(
         select(table).where(table.c.tenant == tenant, _alive).order_by(table.c.name)

@@ -46,6 +46,10 @@ class MemoryRecords:
     async def collection(self, tenant: str, name: str) -> Collection | None:
         return self._collections.get((tenant, name))
 
+    async def generation(self, tenant: str, name: str) -> int | None:
+        found = self._collections.get((tenant, name))
+        return None if found is None else found.generation
+
     async def collections(self, tenant: str) -> list[Collection]:
         return [c for c in await self.all_collections() if c.tenant == tenant]
 

@@ -10,6 +10,7 @@ from ragstone.hop.client import EngineClient
 from ragstone.hop.messages import (
     COLLECTION,
     COLLECTIONS,
+    GENERATION,
     KEY,
     KEYS,
     CollectionAsked,
@@ -22,6 +23,7 @@ _T = TypeVar("_T")
 
 _ENCODER = msgspec.json.Encoder()
 _COLLECTION = msgspec.json.Decoder(Collection | None)
+_GENERATION = msgspec.json.Decoder(int | None)
 _COLLECTIONS = msgspec.json.Decoder(list[Collection])
 _KEY = msgspec.json.Decoder(ApiKey | None)
 _KEYS = msgspec.json.Decoder(list[ApiKey])
@@ -36,6 +38,9 @@ class RemoteRecords:
 
     async def collection(self, tenant: str, name: str) -> Collection | None:
         return await self._ask(COLLECTION, CollectionAsked(tenant, name), _COLLECTION)
+
+    async def generation(self, tenant: str, name: str) -> int | None:
+        return await self._ask(GENERATION, CollectionAsked(tenant, name), _GENERATION)
 
     async def collections(self, tenant: str) -> list[Collection]:
         return await self._ask(COLLECTIONS, CollectionsAsked(tenant), _COLLECTIONS)

@@ -58,6 +58,9 @@ class SqlRecords:
     async def collection(self, tenant: str, name: str) -> Collection | None:
         return await self._read(lambda c: collection_rows.find(c, tenant, name))
 
+    async def generation(self, tenant: str, name: str) -> int | None:
+        return await self._read(lambda c: collection_rows.generation(c, tenant, name))
+
     async def collections(self, tenant: str) -> list[Collection]:
         return await self._read(lambda c: collection_rows.of_tenant(c, tenant))
 

@@ -21,6 +21,7 @@ from ragstone.hop.messages import (
     COLLECTION,
     COLLECTIONS,
     EMBEDDINGS,
+    GENERATION,
     KEY,
     KEYS,
     PEER_HEADER,
@@ -68,6 +69,7 @@ class EngineDoor:
             SEARCH: self._search,
             ABOUT: self._about,
             COLLECTION: self._collection,
+            GENERATION: self._generation,
             COLLECTIONS: self._collections,
             KEY: self._key,
             KEYS: self._keys,
@@ -138,6 +140,10 @@ class EngineDoor:
     async def _collection(self, body: bytes) -> object:
         asked = _COLLECTION.decode(body)
         return await self._system.records.collection(asked.tenant, asked.name)
+
+    async def _generation(self, body: bytes) -> object:
+        asked = _COLLECTION.decode(body)
+        return await self._system.records.generation(asked.tenant, asked.name)
 
     async def _collections(self, body: bytes) -> object:
         return await self._system.records.collections(_COLLECTIONS.decode(body).tenant)
