@@ -47,7 +47,9 @@ async def test_no_question_fails_while_the_engine_is_killed(serve: Serve) -> Non
     assert len(served.started("engine")) == 2
     stop.set()
     await asyncio.gather(*visitors)
-    assert seen == {(200, "[]")}
+    # A restart that takes long leaves questions with their words alone, and says so.
+    assert {status for status, _ in seen} == {200}
+    assert (200, "[]") in seen
     _, documents = await served.ask("GET", "/v1/documents?collection=help")
     assert len(documents["documents"]) == 3
     info = read_server(served.home)

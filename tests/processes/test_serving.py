@@ -88,7 +88,7 @@ async def test_any_gateway_shows_the_metrics_of_all(serve: Serve) -> None:
 
 
 async def test_a_large_upload_and_a_refused_one_pass_through(serve: Serve) -> None:
-    served = serve(1)
+    served = serve(1, INGEST__MAX_FILE_BYTES="1000000")
     await served.ingest({"long": "Granite kerb stones. " * 20_000})
     status, refused = await served.ask(
         "POST", "/v1/documents", {"documents": [{"id": "a", "text": "x" * 1_010_000}]}

@@ -6,6 +6,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Final
 
 import msgspec
+import structlog
 
 from ragstone.assembly.question_path import in_background, open_services
 from ragstone.domain.clock import SystemClock
@@ -25,6 +26,7 @@ from ragstone.settings import Settings
 from ragstone.system import System
 
 _PAUSE_SECONDS: Final = 0.5
+_log = structlog.get_logger("ragstone.gateway")
 _ABOUT = msgspec.json.Decoder(About)
 
 
@@ -89,10 +91,14 @@ async def _about(engine: EngineClient) -> About:
 
 async def _first_about(engine: EngineClient) -> About:
     """An engine may be building its model first, which takes a minute."""
+    told = False
     while True:
         try:
             return await _about(engine)
         except DependencyError as error:
             if error.field == "engine.token":  # waiting does not help
                 raise
+            if not told:
+                _log.warning("waits for its engine", reason=error.message)
+            told = True
             await asyncio.sleep(_PAUSE_SECONDS)

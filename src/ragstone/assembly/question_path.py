@@ -31,14 +31,16 @@ def open_services(
     clock: Clock,
     metrics: Metrics,
     board: Board | None = None,
+    behind_gateways: bool = False,
 ) -> Services:
     """The services over records, embedder and index, wherever those are.
 
-    With a `board` the limits of admission hold over all processes that share it.
+    With a `board` the limits of admission hold over all processes that share it. What is
+    `behind_gateways` has slots of its own for what those hand on; theirs are the server's.
     """
     admission = open_admission(settings, clock, board)
     processes = 1 if board is None else board.processes
-    if isinstance(admission, GatedAdmission):
+    if isinstance(admission, GatedAdmission) and not behind_gateways:
         gate = admission.gate
         metrics.follow(metrics.concurrency_limit.labels("answers"), lambda: gate.limit / processes)
     ladder = _ladder(settings, clock)

@@ -41,11 +41,13 @@ async def open_system(
     *,
     on_build: Callable[[], None] | None = None,
     local_token: str | None = None,
+    behind_gateways: bool = False,
 ) -> AsyncIterator[System]:
     """A system that runs until the context ends. Raises `StartupError`s.
 
     `on_build` is called when the embedding model must be built first, which takes seconds.
     `local_token` is what commands of this machine show instead of a key; else one is made.
+    `behind_gateways`: other processes of this server answer the questions.
     """
     async with AsyncExitStack() as stack:
         clock = SystemClock()
@@ -66,6 +68,7 @@ async def open_system(
             session=session,
             clock=clock,
             metrics=metrics,
+            behind_gateways=behind_gateways,
         )
         ingestion = await _open_ingestion(settings, services, records, index, stack)
         metrics.follow(metrics.ingest_queue_depth, lambda: ingestion.queue_depth)

@@ -25,6 +25,7 @@ from ragstone.domain.errors import (
 from ragstone.home import ServerInfo, read_server, short_folder
 from ragstone.observe.logging import configure_logging
 from ragstone.processes.patience import Patience, patiently
+from ragstone.processes.workers import require_data_here
 from ragstone.server.app import build_app
 from ragstone.server.run import serve_on_socket
 from ragstone.settings import home_folder, load_settings
@@ -68,6 +69,7 @@ async def _connected(home: Path | None, create: bool) -> AsyncIterator[Client]:
 @asynccontextmanager
 async def _own_server(home: Path | None, create: bool) -> AsyncIterator[ServerInfo]:
     settings = load_settings(home)
+    require_data_here(settings)
     if not create:
         _require_present(settings.home)
     configure_logging("error", "auto")  # a command's own output says what matters

@@ -33,9 +33,11 @@ def init(typer_context: typer.Context) -> None:
     context = context_of(typer_context)
     from ragstone.assembly import prepare_embedder
     from ragstone.home import read_server
+    from ragstone.processes.workers import require_data_here
     from ragstone.settings import load_settings
 
     settings = load_settings(context.home)
+    require_data_here(settings)
     server = read_server(settings.home)
     if server is None:
         _prepare_home(settings.home, "default")
@@ -85,9 +87,12 @@ def demo(
 ) -> None:
     """Ingest the sample corpus of a fictional shop and serve it."""
     from ragstone.cli.demonstration import ingest_sample
+    from ragstone.processes.workers import require_data_here
+    from ragstone.settings import load_settings
 
     context = context_of(typer_context)
     home = context.home or DEMO_HOME
+    require_data_here(load_settings(home))
     context = Context(home=home, as_json=context.as_json)
     overrides: dict[str, dict[str, Any]] = {"log": {"level": "warning"}}
     if port is not None:

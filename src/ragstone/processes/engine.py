@@ -28,7 +28,7 @@ async def run_engine(task: EngineTask, link: Link) -> None:
 
         async def attempt() -> System:
             return await stack.enter_async_context(
-                open_system(settings, local_token=task.local_token)
+                open_system(settings, local_token=task.local_token, behind_gateways=True)
             )
 
         def passing(error: RagstoneError) -> bool:

@@ -13,7 +13,7 @@ from ragstone.processes.messages import GatewayTask
 from ragstone.resilience.board import Board
 from ragstone.server.app import build_app
 from ragstone.server.forward import Forward
-from ragstone.server.run import serve_gateway
+from ragstone.server.run import check_bind, serve_gateway
 from ragstone.settings import Settings
 
 
@@ -26,6 +26,8 @@ async def run_gateway(task: GatewayTask, link: Link) -> None:
     async with open_gateway(
         settings, address, token=task.token, local_token=task.local_token, board=board
     ) as system:
+        if task.socket is None:  # else the engine has looked
+            await check_bind(system, settings.server.host)
         forward = Forward(
             address,
             token=task.token,

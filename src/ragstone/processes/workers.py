@@ -4,6 +4,7 @@ import os
 from typing import Final
 
 from ragstone.domain.errors import InvalidSettings
+from ragstone.hop.address import address_of
 from ragstone.settings import Settings
 
 _MOST: Final = 4
@@ -31,7 +32,20 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def require_data_here(settings: Settings) -> None:
+    """Raises `InvalidSettings` where the data folder is another machine's."""
+    if settings.engine.url:
+        raise InvalidSettings(
+            f"The documents and keys are with the engine at {settings.engine.url} (engine.url), "
+            f"not in the data folder {settings.home}.",
+            remedy="Run this command on that machine, or use the HTTP interface; to work with "
+            "a data folder here, leave engine.url empty.",
+            field="engine.url",
+        )
+
+
 def _require_possible(settings: Settings) -> None:
+    address_of(settings.engine.url)
     if settings.server.workers == 0:
         raise InvalidSettings(
             "With engine.url there is no engine here, so server.workers cannot be 0.",

@@ -5,6 +5,7 @@ headers, and the address it came from with the engine's token as a voucher.
 """
 
 import asyncio
+import hmac
 from collections.abc import AsyncGenerator
 from typing import Final
 from urllib.parse import quote
@@ -30,6 +31,8 @@ _OF_ONE_CONNECTION: Final = frozenset(
 )
 """Not handed on (RFC 9110, 7.6.1), and what only a gateway may say."""
 
+_VOUCHER: Final = VOUCHER_HEADER.encode()
+_PEER: Final = PEER_HEADER.encode()
 _REPEATABLE: Final = frozenset({"GET", "HEAD"})
 _PAUSE_SECONDS: Final = 0.05
 _CHUNK_BYTES: Final = 1 << 16
@@ -99,8 +102,14 @@ class Forward:
             for name, value in scope["headers"]
             if name.decode("latin-1") not in _OF_ONE_CONNECTION
         ]
-        peer = scope["client"][0] if scope.get("client") else ""
-        return [*kept, (VOUCHER_HEADER, self._token), (PEER_HEADER, peer)]
+        return [*kept, (VOUCHER_HEADER, self._token), (PEER_HEADER, self._peer(scope))]
+
+    def _peer(self, scope: Scope) -> str:
+        """Where the client is: what a gateway on another host says of it, or whence it came."""
+        said = {name: value for name, value in scope["headers"] if name in (_VOUCHER, _PEER)}
+        if hmac.compare_digest(said.get(_VOUCHER, b""), self._token.encode()):
+            return str(said.get(_PEER, b"").decode("latin-1"))
+        return str(scope["client"][0]) if scope.get("client") else ""
 
     async def _fail(self, exchange: "_Exchange", error: Exception) -> None:
         """A clear refusal where nothing was sent yet; else the connection ends, unfinished."""
