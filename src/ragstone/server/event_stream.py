@@ -78,7 +78,7 @@ class EventStream(Response):
             await self._events.aclose()
         if sending.gave_up:
             _log.info("client stopped reading", seconds=self._send_seconds)
-            await _drop(scope, receive)
+            await drop(scope, receive)
 
     async def _relay(self, sending: "_Sending") -> None:
         await sending.send(
@@ -190,7 +190,8 @@ def _body(data: bytes) -> Message:
     return {"type": "http.response.body", "body": data, "more_body": True}
 
 
-async def _drop(scope: Scope, receive: Receive) -> None:
+async def drop(scope: Scope, receive: Receive) -> None:
+    """End the connection at once, where the server lets us."""
     extension = scope.get("extensions", {}).get(ABORT)
     if extension is not None:
         extension["call"]()

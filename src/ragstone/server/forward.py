@@ -6,14 +6,14 @@ headers, and the address it came from with the engine's token as a voucher.
 
 import asyncio
 import hmac
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterable
 from typing import Final
 from urllib.parse import quote
 
 import aiohttp
 import structlog
 from starlette.requests import ClientDisconnect
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 from yarl import URL
 
 from ragstone.domain.errors import DependencyError
@@ -21,7 +21,9 @@ from ragstone.hop.address import EngineAddress
 from ragstone.hop.messages import PEER_HEADER, VOUCHER_HEADER
 from ragstone.observe.metrics import Metrics
 from ragstone.observe.trace import new_trace_id
-from ragstone.server.errors import error_response
+from ragstone.server.errors import error_response, stopping
+from ragstone.server.event_stream import drop
+from ragstone.server.leaving import Client
 
 _OF_ONE_CONNECTION: Final = frozenset(
     {
@@ -30,6 +32,9 @@ _OF_ONE_CONNECTION: Final = frozenset(
     }
 )
 """Not handed on (RFC 9110, 7.6.1), and what only a gateway may say."""
+
+_NEVER_OF_ONE: Final = frozenset({"content-length", "content-type", "authorization", "host"})
+"""Of the request itself, whatever `Connection` says of them."""
 
 _VOUCHER: Final = VOUCHER_HEADER.encode()
 _PEER: Final = PEER_HEADER.encode()
@@ -67,6 +72,15 @@ class Forward:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         exchange = _Exchange(scope, receive, send)
+        try:
+            async with Client(exchange.receive_after_body).listening():
+                await self._carry(exchange)
+        except ClientDisconnect:  # the engine's connection was closed, which ends its work
+            return
+        except asyncio.CancelledError:  # nobody but the stopping server cancels a request
+            await exchange.break_off()
+
+    async def _carry(self, exchange: "_Exchange") -> None:
         waiting_until = asyncio.get_running_loop().time() + self._timeout_seconds
         while True:
             try:
@@ -97,10 +111,11 @@ class Forward:
             await exchange.end()
 
     def _headers(self, scope: Scope) -> list[tuple[str, str]]:
+        hop = _of_one_connection(scope["headers"])
         kept = [
             (name.decode("latin-1"), value.decode("latin-1"))
             for name, value in scope["headers"]
-            if name.decode("latin-1") not in _OF_ONE_CONNECTION
+            if name.decode("latin-1") not in hop
         ]
         return [*kept, (VOUCHER_HEADER, self._token), (PEER_HEADER, self._peer(scope))]
 
@@ -160,6 +175,10 @@ class _Exchange:
         """The client has seen some of the answer."""
         names = {name for name, _ in scope["headers"]}
         self._has_body = b"content-length" in names or b"transfer-encoding" in names
+        self._whole = asyncio.Event()
+        """Set when the request's body is through."""
+        if not self._has_body:
+            self._whole.set()
 
     def may_be_repeated(self, error: Exception) -> bool:
         """Nothing was sent, or sending it twice does no harm."""
@@ -181,12 +200,18 @@ class _Exchange:
             if body := message.get("body", b""):
                 yield body
             more = message.get("more_body", False)
+        self._whole.set()
+
+    async def receive_after_body(self) -> Message:
+        await self._whole.wait()
+        return await self.receive()
 
     async def begin(self, response: aiohttp.ClientResponse) -> None:
+        hop = _of_one_connection(response.raw_headers)
         headers = [
             (name.lower(), value)
             for name, value in response.raw_headers
-            if name.decode("latin-1").lower() not in _OF_ONE_CONNECTION
+            if name.decode("latin-1").lower() not in hop
             and name.lower() not in (b"date", b"server")
         ]
         if response.status == 408:
@@ -200,6 +225,25 @@ class _Exchange:
 
     async def end(self) -> None:
         await self.send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    async def break_off(self) -> None:
+        """The server stops: say so, or where an answer has begun, let it end unfinished."""
+        if self.answering:
+            await drop(self.scope, self.receive)
+        else:
+            response = error_response(stopping(), new_trace_id())
+            await response(self.scope, self.receive, self.send)
+
+
+def _of_one_connection(headers: Iterable[tuple[bytes, bytes]]) -> frozenset[str]:
+    """Names in lower case of what is not handed on, also by the word of `Connection`."""
+    named = {
+        token.strip().lower()
+        for name, value in headers
+        if name.lower() == b"connection"
+        for token in value.decode("latin-1").split(",")
+    }
+    return _OF_ONE_CONNECTION | (named - _NEVER_OF_ONE)
 
 
 def _was_sent(error: Exception) -> bool:

@@ -25,8 +25,8 @@ _log = structlog.get_logger("ragstone.request")
 
 
 def is_refusal(error: RagstoneError) -> bool:
-    """Whether nothing was wrong but the moment."""
-    return isinstance(error, Overloaded | TooManyRequests)
+    """Whether nothing was wrong but the moment: too much to do, or too late for it."""
+    return isinstance(error, Overloaded | TooManyRequests | DeadlineExceeded)
 
 
 class RefusalLog:
@@ -97,7 +97,7 @@ class RefuseEarly:
 
 
 async def _send(refusal: RagstoneError, trace_id: str, send: Send) -> None:
-    """Without the `Response` that all other answers have: it costs as much as all the rest."""
+    """Without the `Response` that all other answers have: a refusal is to cost little."""
     status, said, body = rendered(refusal, trace_id)
     headers = [(name.lower().encode(), value.encode()) for name, value in said.items()]
     headers.append((b"content-type", b"application/json"))
