@@ -95,13 +95,13 @@ def own_parts() -> dict[str, tuple[Step, Step]]:
             limit.check("stage")
 
     async def rungs() -> None:
-        ladder.observe_wait(0.0)
+        ladder.observe_wait(0.0, "standard")
         ladder.takes("reranker_skipped", "standard")
         ladder.takes("fewer_passages", "standard")
         ladder.takes("shorter_answer", "standard")
         ladder.takes("extractive_answer", "standard")
         ladder.takes("passages_only", "standard")
-        ladder.observe_first_token(0.1)
+        ladder.observe_first_token(0.1, "standard")
         ladder.joining_pause()
 
     return {

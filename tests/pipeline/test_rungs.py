@@ -14,6 +14,8 @@ from ragstone.domain.errors import (
     IndexUnavailable,
     ModelTimedOut,
     ModelUnreachable,
+    Overloaded,
+    TooManyRequests,
 )
 from ragstone.domain.principal import Principal
 from ragstone.domain.usage import Usage
@@ -164,15 +166,30 @@ async def test_a_route_that_fails_before_its_first_word_is_replaced(error) -> No
     assert [notice.code for notice in done.notices] == [error.code]
 
 
-async def test_a_model_that_is_full_is_pressure() -> None:
-    world = await _world(model=_model(error=DependencyBusy("Full.")))
-    seen: list[float] = []
-    world.ladder.observe_first_token = seen.append  # type: ignore[method-assign]
-    await world.ask()
+def _busy(cause: Exception | None) -> DependencyBusy:
+    error = DependencyBusy("Busy.")
+    error.__cause__ = cause
+    return error
+
+
+async def test_a_model_that_is_full_is_pressure_of_its_class() -> None:
+    world = await _world(model=_model(error=_busy(Overloaded("Full."))))
+    seen: list[tuple[float, str]] = []
+    world.ladder.observe_first_token = lambda *told: seen.append(told)  # type: ignore[method-assign]
+    await world.ask(principal=Principal(tenant="acme", priority="sheddable"))
     world.model = _model()
     await world.ask()
-    assert seen[0] == math.inf
-    assert 0 <= seen[1] < 10
+    assert seen[0] == (math.inf, "sheddable")
+    assert 0 <= seen[1][0] < 10
+
+
+@pytest.mark.parametrize("cause", [None, TooManyRequests("This tenant has its share.")])
+async def test_a_pause_a_throttle_or_one_tenants_share_is_no_pressure(cause) -> None:
+    world = await _world(model=_model(error=_busy(cause)))
+    seen: list[tuple[float, str]] = []
+    world.ladder.observe_first_token = lambda *told: seen.append(told)  # type: ignore[method-assign]
+    assert (await world.ask())[1].answer_kind == "extractive"
+    assert seen == []
 
 
 async def test_a_fallback_is_named_billed_and_not_kept() -> None:

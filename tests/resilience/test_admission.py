@@ -8,7 +8,13 @@ import pytest
 from ragstone.assembly.admission import open_admission
 from ragstone.domain.errors import DeadlineExceeded, Overloaded, ShuttingDown
 from ragstone.domain.principal import Principal, Priority
-from ragstone.resilience.admission import GatedAdmission, OpenAdmission, SlotLimiter, weight_of
+from ragstone.resilience.admission import (
+    GatedAdmission,
+    OpenAdmission,
+    SlotLimiter,
+    weight_of,
+    weight_of_texts,
+)
 from ragstone.resilience.gate import Gate, GateSettings
 from ragstone.settings import Settings
 from tests.clock import VirtualClock
@@ -157,6 +163,11 @@ def test_after_closing_nobody_is_let_in_and_what_runs_goes_on() -> None:
 )
 def test_a_long_body_weighs_more_up_to_a_bound(body_bytes: int | None, weight: int) -> None:
     assert weight_of(body_bytes) == weight
+
+
+@pytest.mark.parametrize(("texts", "weight"), [(1, 1), (16, 1), (17, 2), (64, 4), (2048, 8)])
+def test_many_texts_weigh_more_up_to_a_bound(texts: int, weight: int) -> None:
+    assert weight_of_texts(texts) == weight
 
 
 def test_without_admission_everybody_begins_until_it_closes() -> None:

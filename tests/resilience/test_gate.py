@@ -129,22 +129,71 @@ async def test_a_second_release_does_nothing() -> None:
 
 
 @virtual
-async def test_a_request_heavier_than_the_limit_gets_in_alone() -> None:
-    tried = gate(4, running_clock())
-    [light] = await visitors(1, tried)
+async def test_a_request_takes_no_more_than_a_tenants_share() -> None:
+    tried = gate(8, running_clock())
     [heavy] = await visitors(1, tried, weight=8)
+    assert heavy.inside
+    assert tried.in_use == 2
+    heavy.leave()
+    [lone] = await visitors(1, small := gate(2, running_clock()), weight=8)
+    assert lone.inside
+    assert small.in_use == 1
+
+
+@virtual
+async def test_what_is_heavier_than_a_limit_that_fell_gets_in_alone() -> None:
+    limit = Limit(4)
+    tried = gate(limit, running_clock(), tenant_share=1.0)
+    light = await visitors(4, tried)
+    [heavy] = await visitors(1, tried, weight=8)
+    limit.value = 2
+    for visitor in light[:3]:
+        visitor.leave()
+    await turn()
     assert not heavy.inside
-    light.leave()
+    light[3].leave()
     await turn()
     assert heavy.inside
-    assert tried.in_use == 8
+    assert tried.in_use == 4
     [after] = await visitors(1, tried)
     assert not after.inside
 
 
+@pytest.mark.parametrize("limit", [8, 16])
+@pytest.mark.parametrize("attackers", [2, 4])
+def test_a_few_heavy_clients_leave_others_about_half_of_the_work(
+    limit: int, attackers: int
+) -> None:
+    run(_a_few_heavy_clients(limit, attackers))
+
+
+async def _a_few_heavy_clients(limit: int, attackers: int) -> None:
+    clock = running_clock()
+    tried, end = gate(limit, clock, queue=256), clock.monotonic() + 10.0
+    done = {"victim": 0, "attacker": 0}
+
+    async def client(tenant: str, weight: int) -> None:
+        while clock.monotonic() < end:
+            try:
+                ticket = await tried.acquire(
+                    tenant=tenant, priority="standard", weight=weight, deadline=FAR
+                )
+            except RagstoneError:
+                await asyncio.sleep(0.01)
+                continue
+            await asyncio.sleep(0.01)
+            ticket.release()
+            done[tenant] += 1
+
+    victims = [client("victim", 1) for _ in range(2 * limit)]
+    await asyncio.gather(*victims, *(client("attacker", 8) for _ in range(attackers)))
+    possible = limit * 10.0 / 0.01
+    assert done["victim"] >= 0.4 * possible  # half, less what lies idle until a heavy one fits
+
+
 @virtual
 async def test_the_heavy_is_not_overtaken_by_the_light_of_its_class() -> None:
-    tried = gate(4, running_clock())
+    tried = gate(4, running_clock(), tenant_share=1.0)
     inside = await visitors(4, tried)
     [heavy] = await visitors(1, tried, weight=3)
     [light] = await visitors(1, tried)
@@ -161,7 +210,7 @@ async def test_the_heavy_is_not_overtaken_by_the_light_of_its_class() -> None:
 
 @virtual
 async def test_the_heavy_is_not_overtaken_by_the_light_of_a_lower_class() -> None:
-    tried = gate(8, running_clock())
+    tried = gate(8, running_clock(), tenant_share=0.5)
     inside = await visitors(6, tried)
     [heavy] = await visitors(1, tried, priority="critical", weight=4)
     [light] = await visitors(1, tried, priority="sheddable")
@@ -187,7 +236,7 @@ async def test_the_heavy_is_not_overtaken_by_a_tenant_above_its_share() -> None:
 
 @virtual
 async def test_a_heavy_one_that_leaves_lets_the_light_ones_in() -> None:
-    tried = gate(4, running_clock())
+    tried = gate(4, running_clock(), tenant_share=1.0)
     await visitors(3, tried)
     [heavy] = await visitors(1, tried, weight=2)
     [light] = await visitors(1, tried)

@@ -78,6 +78,7 @@ class World:
         self.visits.append(visit)
 
     async def _visit(self, visit: Visit, patience: float) -> None:
+        visit.weight = min(visit.weight, max(1, int(SHARE * self.limit)))
         with suppress(RagstoneError):
             visit.ticket = await self.gate.acquire(
                 tenant=visit.tenant,

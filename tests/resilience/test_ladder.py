@@ -11,6 +11,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ragstone.domain.errors import (
+    DeadlineExceeded,
+    DependencyBusy,
+    Overloaded,
+    RagstoneError,
+    ShuttingDown,
+    TooManyRequests,
+)
 from ragstone.domain.principal import PRIORITIES
 from ragstone.resilience.joining import PAUSES
 from ragstone.resilience.ladder import (
@@ -23,6 +31,7 @@ from ragstone.resilience.ladder import (
     RungName,
     costs_quality,
 )
+from ragstone.resilience.pressure import tells_of_load
 from ragstone.settings import LadderSettings
 from tests.clock import VirtualClock
 
@@ -43,11 +52,12 @@ def _pass(
     first_token: float = 0.3,
     lag: float = 0.0,
 ) -> None:
-    """Ten requests and ten looks at the event loop a second."""
+    """Ten requests of each class and ten looks at the event loop a second."""
     for _ in range(round(seconds * 10)):
         clock.advance(0.1)
-        ladder.observe_wait(wait)
-        ladder.observe_first_token(first_token)
+        for priority in PRIORITIES:
+            ladder.observe_wait(wait, priority)
+            ladder.observe_first_token(first_token, priority)
         ladder.observe_lag(lag)
 
 
@@ -145,8 +155,8 @@ def test_a_burst_or_a_single_slow_request_takes_nothing() -> None:
     assert ladder.level == 0
     for _ in range(20):  # one request a second is no load, however long it waits
         clock.advance(1.0)
-        ladder.observe_first_token(10.0)
-        ladder.observe_wait(10.0)
+        ladder.observe_first_token(10.0, "standard")
+        ladder.observe_wait(10.0, "standard")
     assert ladder.level == 0
 
 
@@ -188,6 +198,46 @@ def test_sheddable_requests_do_without_first_and_critical_ones_last() -> None:
     }
 
 
+def _levels(ladder: LoadLadder) -> list[int]:
+    return [sum(ladder.takes(rung, each) for rung in LOAD_RUNGS) for each in PRIORITIES]
+
+
+@pytest.mark.parametrize("observed", ["wait", "first_token"])
+@pytest.mark.parametrize(
+    ("flooding", "least"),
+    [("sheddable", [0, 0, 4]), ("standard", [0, 3, 4]), ("critical", [2, 3, 4])],
+)
+def test_a_flood_of_a_class_takes_nothing_from_those_above_it(observed, flooding, least) -> None:
+    ladder, clock = _ladder()
+    for _ in range(100):
+        clock.advance(0.1)
+        for priority in PRIORITIES:
+            for _ in range(20 if priority == flooding else 1):
+                value = math.inf if priority == flooding else 0.0
+                getattr(ladder, f"observe_{observed}")(value, priority)
+    deepest = [min(each + 2, 5) if each else 0 for each in least]
+    deepest[0] = 4 if least[0] else 0
+    assert _levels(ladder) == (least if observed == "first_token" else deepest)
+    assert ladder.level == (least[1] if observed == "first_token" else deepest[1])
+
+
+@pytest.mark.parametrize(
+    ("error", "tells"),
+    [
+        (Overloaded("Full."), True),
+        (ShuttingDown("Stopping."), False),
+        (TooManyRequests("Its share."), False),
+        (DeadlineExceeded("In haste."), False),
+        (DependencyBusy("Throttled, or paused."), False),
+    ],
+)
+def test_only_a_lack_of_room_tells_of_load(error: RagstoneError, tells: bool) -> None:
+    assert tells_of_load(error) is tells
+    busy = DependencyBusy("Busy.")
+    busy.__cause__ = error
+    assert tells_of_load(busy) is tells
+
+
 def test_it_goes_no_further_than_it_may() -> None:
     ladder, clock = _ladder(replace(POLICY, last_rung="fewer_passages"))
     _pass(ladder, clock, 30.0, wait=1.0)
@@ -215,7 +265,7 @@ def _serve(offered, minutes: float, seed: int = 1) -> tuple[LoadLadder, list[int
         work = queue + arriving * COST[ladder.level] / 100
         queue = min(2.0, max(0.0, work - 0.1))
         for _ in range(round(arriving)):
-            ladder.observe_wait(queue)
+            ladder.observe_wait(queue, "standard")
         ladder.observe_lag(0.0)
         if tick % 10 == 0:
             levels.append(ladder.level)
@@ -283,6 +333,7 @@ _OBSERVATIONS = st.lists(
         st.floats(0.0, 3.0),
         st.sampled_from(["wait", "first_token", "lag", "look"]),
         st.sampled_from([0.0, 0.1, 5.0, math.inf]),
+        st.sampled_from(PRIORITIES),
     ),
     max_size=200,
 )
@@ -295,15 +346,17 @@ def test_whatever_it_sees_it_stays_within_bounds_and_moves_one_rung_a_window(
     policy = replace(POLICY, last_rung=last_rung, enabled=enabled)
     ladder, clock = _ladder(policy)
     level, moved_at = 0, -math.inf
-    for seconds, kind, value in observations:
+    for seconds, kind, value, priority in observations:
         clock.advance(seconds)
-        if kind != "look":
-            getattr(ladder, f"observe_{kind}")(value)
+        if kind == "lag":
+            ladder.observe_lag(value)
+        elif kind != "look":
+            getattr(ladder, f"observe_{kind}")(value, priority)
         if ladder.level != level:
             assert abs(ladder.level - level) == 1
             assert clock.monotonic() - moved_at >= policy.climb_seconds
             level, moved_at = ladder.level, clock.monotonic()
         assert 0 <= level <= (LOAD_RUNGS.index(last_rung) + 1 if enabled else 0)
         assert ladder.joining_pause() in PAUSES
-        taken = [sum(ladder.takes(rung, each) for rung in LOAD_RUNGS) for each in PRIORITIES]
+        taken = _levels(ladder)
         assert taken == sorted(taken)

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import math
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -216,6 +217,58 @@ async def test_openais_client_understands_a_refusal(
     assert int(caught.value.response.headers["retry-after"]) >= 1
     assert caught.value.code == refusal.code
     assert len(gate.checked) == 1
+
+
+@pytest.mark.parametrize(
+    ("refusal", "tells"),
+    [(OVERLOADED, True), (TOO_MANY, False), (DeadlineExceeded("Late."), False)],
+)
+async def test_only_a_lack_of_room_reaches_the_ladder(
+    server: Running, gate: GateKeeper, refusal: RagstoneError, tells: bool
+) -> None:
+    gate.refusal = refusal
+    seen: list[tuple[float, str]] = []
+    ladder = server.system.services.ladder
+    ladder.observe_wait = lambda *told: seen.append(told)  # type: ignore[method-assign]
+    await server.json("POST", "/v1/answers", QUESTION)
+    assert seen == ([(math.inf, "standard")] if tells else [])
+
+
+@pytest.mark.parametrize(("path", "body"), COSTLY)
+async def test_a_body_of_unknown_length_is_weighed_when_it_is_there(
+    server: Running, gate: GateKeeper, path: str, body: dict[str, Any]
+) -> None:
+    async def padded() -> AsyncIterator[bytes]:
+        name = server.system.services.embedder.identity.name
+        yield json.dumps({**body, "model": name} if "input" in body else body).encode()
+        yield b" " * 40_000
+
+    async with server.http.post(path, data=padded()) as response:
+        assert response.status == 200
+    assert [check["weight"] for check in gate.checked] == [1]
+    assert [visit["weight"] for visit in gate.admitted] == [3]
+
+
+async def test_many_tiny_texts_weigh_by_their_number_and_are_embedded_in_turns(
+    server: Running, gate: GateKeeper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    turns: list[str] = []
+    monkeypatch.setattr(_FreePermit, "free_slot", lambda _: turns.append("free"))
+
+    async def regain(_: _FreePermit) -> None:
+        turns.append("regain")
+
+    monkeypatch.setattr(_FreePermit, "regain_slot", regain)
+    texts = [f"text {number}" for number in range(150)]
+    name = server.system.services.embedder.identity.name
+    status, answer = await server.json("POST", "/v1/embeddings", {"input": texts, "model": name})
+    assert status == 200
+    assert [visit["weight"] for visit in gate.admitted] == [4]
+    assert turns == ["free", "regain"] * 2
+    assert [row["index"] for row in answer["data"]] == list(range(150))
+    embedder = server.system.services.embedder
+    assert answer["data"][149]["embedding"] == (await embedder.embed_documents(texts))[149]
+    assert answer["usage"]["prompt_tokens"] == sum(map(embedder.count_tokens, texts))
 
 
 async def test_refusals_are_counted_by_route(server: Running, gate: GateKeeper) -> None:

@@ -44,7 +44,7 @@ async def test_load_shows_as_the_rung_that_it_has_taken(start: Start) -> None:
     ladder = running.system.services.ladder
     while ladder.level < 2:
         for _ in range(3):
-            ladder.observe_wait(inf)
+            ladder.observe_wait(inf, "standard")
         await asyncio.sleep(0.002)
     _, told = await running.json("GET", "/v1/status")
     assert told["level"] >= 2

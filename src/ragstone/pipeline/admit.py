@@ -4,13 +4,14 @@ import math
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from ragstone.domain.errors import DeadlineExceeded, Overloaded, ShuttingDown, TooManyRequests
+from ragstone.domain.errors import DeadlineExceeded, Overloaded, TooManyRequests
 from ragstone.domain.principal import Principal, Priority
 from ragstone.observe.metrics import Metrics
 from ragstone.observe.trace import Trace
 from ragstone.ports import Admission, Permit
 from ragstone.resilience.deadline import Deadline
 from ragstone.resilience.ladder import LoadLadder
+from ragstone.resilience.pressure import tells_of_load
 
 
 @asynccontextmanager
@@ -34,7 +35,7 @@ async def admit(
             principal, priority=priority, weight=weight, deadline=deadline.at
         ) as permit:
             entered = True
-            ladder.observe_wait(permit.waited)
+            ladder.observe_wait(permit.waited, priority)
             trace.record("admit", permit.waited)
             metrics.queue_wait.labels(priority).observe(permit.waited)
             metrics.in_flight.labels("answers").inc()
@@ -45,7 +46,6 @@ async def admit(
     except (Overloaded, TooManyRequests, DeadlineExceeded) as error:
         if not entered:
             metrics.rejections.labels(error.code, priority).inc()
-            # A stop is no load, and a tenant that has its share is no lack of room.
-            if not isinstance(error, ShuttingDown | TooManyRequests):
-                ladder.observe_wait(math.inf)
+            if tells_of_load(error):
+                ladder.observe_wait(math.inf, priority)
         raise

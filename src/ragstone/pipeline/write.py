@@ -26,6 +26,7 @@ from ragstone.pipeline.verify import verify
 from ragstone.ports import Finished, ModelChosen, ModelRoute, Prompt, TextDelta
 from ragstone.resilience.deadline import Deadline
 from ragstone.resilience.ladder import LoadLadder
+from ragstone.resilience.pressure import tells_of_load
 
 
 class ModelWriter:
@@ -138,7 +139,9 @@ class ModelWriter:
                 async for event in events:
                     if isinstance(event, ModelChosen):
                         begun = True
-                        ladder.observe_first_token(left - self._deadline.remaining())
+                        ladder.observe_first_token(
+                            left - self._deadline.remaining(), self._priority
+                        )
                         self._bill.model = event.name
                         if event.fallback:
                             self._trace.degrade("fallback_model")
@@ -146,12 +149,13 @@ class ModelWriter:
                     if ladder.joins_chunks:
                         self._trace.degrade("chunks_joined")
                     yield event
-        except DependencyBusy:
-            ladder.observe_first_token(math.inf)
+        except DependencyBusy as error:
+            if tells_of_load(error):
+                ladder.observe_first_token(math.inf, self._priority)
             raise
         except (ModelTimedOut, DeadlineExceeded):
             if not begun:
-                ladder.observe_first_token(left - self._deadline.remaining())
+                ladder.observe_first_token(left - self._deadline.remaining(), self._priority)
             raise
 
 

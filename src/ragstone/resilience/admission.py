@@ -16,6 +16,7 @@ from ragstone.resilience.gate import Gate
 from ragstone.resilience.ticket import Ticket
 
 _BYTES_OF_A_UNIT: Final = 16_384
+_TEXTS_OF_A_UNIT: Final = 16
 _MOST_UNITS: Final = 8
 _RETRY_SECONDS: Final = 1.0
 
@@ -33,9 +34,18 @@ def weight_of(body_bytes: int | None) -> int:
     """The slots that a request takes: one, and one more for each full 16 kB of body, at most 8.
 
     A question is a few hundred bytes; what takes longer to parse, to embed and to pack is a long
-    conversation or a long list of texts. None: the length is not known yet, and counts as short.
+    conversation or a long list of texts. None: the length is not known yet, and counts as short
+    until the body is read. A gate lets none take more than a tenant's share.
     """
     return min(_MOST_UNITS, 1 + (body_bytes or 0) // _BYTES_OF_A_UNIT)
+
+
+def weight_of_texts(count: int) -> int:
+    """The slots for embedding so many texts at once: one for each 16 begun, at most 8.
+
+    A body of tiny texts is short and yet much work: 16 of them take about as long as a question.
+    """
+    return min(_MOST_UNITS, -(-count // _TEXTS_OF_A_UNIT))
 
 
 class AdmittedRequest:

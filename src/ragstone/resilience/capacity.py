@@ -49,9 +49,19 @@ class Capacity:
 
     def within_share(self, tenant: str, weight: int) -> bool:
         """Whether the tenant has no more than its share with so many units more."""
-        share = max(1, int(self._share * self.limits()[0]))
         held = self.units.of(tenant)
-        return held == 0 or held + weight <= share
+        return held == 0 or held + weight <= self._tenant_units()
+
+    def at_most_a_share(self, weight: int) -> int:
+        """The units that a request of this weight takes: no more than a tenant's share.
+
+        So a few heavy requests never have the whole limit, and nobody waits behind one that
+        needs it empty.
+        """
+        return min(weight, self._tenant_units())
+
+    def _tenant_units(self) -> int:
+        return max(1, int(self._share * self.limits()[0]))
 
     def held_for(self, seconds: float) -> None:
         """Units were given back after that long."""

@@ -2,6 +2,7 @@
 
     in use + weight <= limit          of the class: critical all of it, standard 95 %,
                                       sheddable 80 %; a request heavier than that gets in alone
+    weight                            at most one tenant's share of the limit
     next                              tenants below their share before those above it; then by
                                       class; then the tenant with the fewest units; then the
                                       oldest, or under overload the newest
@@ -104,6 +105,7 @@ class Gate:
         now = self._clock.monotonic()
         rank = _RANK[priority]
         self._refuse_late(now, deadline)
+        weight = self._capacity.at_most_a_share(weight)
         if self._capacity.fits(rank, weight):
             return
         error = self._refusals.waits_in_vain(tenant, rank, weight, now, deadline)
@@ -116,7 +118,9 @@ class Gate:
     async def acquire(
         self, *, tenant: str, priority: Priority, weight: int = 1, deadline: float
     ) -> Ticket:
-        """Waits for `weight` units, at least 1. `deadline` is a reading of `Clock.monotonic`.
+        """Waits for `weight` units, at least 1 and at most a tenant's share of the limit.
+
+        `deadline` is a reading of `Clock.monotonic`.
 
         Raises `Overloaded`, `TooManyRequests` (the tenant has its share, and others get in),
         `ShuttingDown`, `DeadlineExceeded` (it would begin too late).
@@ -124,6 +128,7 @@ class Gate:
         now = self._clock.monotonic()
         rank = _RANK[priority]
         self._refuse_late(now, deadline)
+        weight = self._capacity.at_most_a_share(weight)
         units = self._units
         if (
             not self._room.count

@@ -7,7 +7,7 @@ it. `docs/ladder.md` shows it as a table, and a test keeps that true.
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from ragstone.domain.principal import Priority
+from ragstone.domain.principal import PRIORITIES, Priority
 from ragstone.ports import Clock
 from ragstone.resilience.joining import ChunkJoining
 from ragstone.resilience.pressure import CALM, PRESSED, Share, Stairs
@@ -189,6 +189,17 @@ class LadderPolicy:
     recover_seconds: float = 5.0
 
 
+class _ClassLoad:
+    """What the requests of one class meet, and the level that follows it."""
+
+    __slots__ = ("first_tokens", "stairs", "waits")
+
+    def __init__(self, policy: LadderPolicy, now: float) -> None:
+        self.waits = Share(policy.wait_seconds, fewest=_FEWEST)
+        self.first_tokens = Share(policy.first_token_seconds, fewest=_FEWEST)
+        self.stairs = Stairs(patience=policy.recover_seconds, now=now)
+
+
 class LoadLadder:
     """Takes one rung after each `climb_seconds` of pressure, gives one back after calm.
 
@@ -196,26 +207,24 @@ class LoadLadder:
     tenth are. Each process has its own: load is where it is felt. See `Stairs` for why it
     does not swing, and `LAST_FOR_MODEL` for how far each kind of pressure goes.
 
-    Sheddable requests are one rung further down than the others once a rung is taken; critical
-    ones one less far.
+    Each class has a level of its own, which follows what it and the classes above it meet, and
+    the event loop's lag: a flood of a lower class takes nothing from a higher one. On its level
+    a sheddable request is one rung further down once a rung is taken; a critical one one less far.
     """
 
     def __init__(self, policy: LadderPolicy, clock: Clock) -> None:
         self._policy = policy
         self._clock = clock
         self._last = _LEVEL_OF[policy.last_rung] if policy.enabled else 0
-        self._waits = Share(policy.wait_seconds, fewest=_FEWEST)
-        self._first_tokens = Share(policy.first_token_seconds, fewest=_FEWEST)
         self._lags = Share(policy.lag_seconds)
         self._window_began = now = clock.monotonic()
-        self._stairs = Stairs(patience=policy.recover_seconds, now=now)
+        self._classes = {name: _ClassLoad(policy, now) for name in PRIORITIES}
         self._joining = ChunkJoining(enabled=policy.enabled, clock=clock)
 
     @property
     def level(self) -> int:
-        """How many rungs load has taken, 0 to 5."""
-        self._step()
-        return self._stairs.level
+        """How many rungs load has taken from standard requests, 0 to 5."""
+        return self._level_of("standard")
 
     @property
     def rung(self) -> LoadRung | None:
@@ -224,13 +233,12 @@ class LoadLadder:
 
     @property
     def moves(self) -> int:
-        """Rungs taken and given back since the start."""
-        return self._stairs.moves
+        """Rungs taken from standard requests and given back since the start."""
+        return self._classes["standard"].stairs.moves
 
     def takes(self, rung: LoadRung, priority: Priority) -> bool:
         """Whether a request of this class leaves that out now."""
-        self._step()
-        level = self._stairs.level
+        level = self._level_of(priority)
         if priority == "critical":
             level -= 1
         elif priority == "sheddable" and 0 < level < self._last:
@@ -247,14 +255,15 @@ class LoadLadder:
         that more comes at once. Also counts the reads: few are not worth joining."""
         return self._joining.next_pause()
 
-    def observe_wait(self, seconds: float) -> None:
-        """A request waited this long for its slot; infinite when it was refused for load."""
-        self._waits.observe(seconds)
+    def observe_wait(self, seconds: float, priority: Priority) -> None:
+        """A request waited this long for its slot; infinite when it was refused for load, as
+        `pressure.tells_of_load` has it."""
+        self._classes[priority].waits.observe(seconds)
         self._step()
 
-    def observe_first_token(self, seconds: float) -> None:
+    def observe_first_token(self, seconds: float, priority: Priority) -> None:
         """From asking the model to its first content; infinite when it was full."""
-        self._first_tokens.observe(seconds)
+        self._classes[priority].first_tokens.observe(seconds)
         self._step()
 
     def observe_lag(self, seconds: float) -> None:
@@ -263,15 +272,29 @@ class LoadLadder:
         self._joining.observe_lag(seconds)
         self._step()
 
+    def _level_of(self, priority: Priority) -> int:
+        """Its own, or that of a class above it which takes longer to try a step down."""
+        self._step()
+        level = 0
+        for name, load in self._classes.items():
+            level = max(level, load.stairs.level)
+            if name == priority:
+                break
+        return level
+
     def _step(self) -> None:
         """Ends the window when its time is over. One move at most, however long it was."""
         now = self._clock.monotonic()
         if now - self._window_began < self._policy.climb_seconds:
             return
         self._window_began = now
-        own = max(self._waits.take(), self._lags.take())
-        model = self._first_tokens.take()
-        stairs = self._stairs
+        own, model = self._lags.take(), 0.0
+        for load in self._classes.values():  # pressure is passed on to the classes below
+            own = max(own, load.waits.take())
+            model = max(model, load.first_tokens.take())
+            self._move(load.stairs, own, model, now)
+
+    def _move(self, stairs: Stairs, own: float, model: float, now: float) -> None:
         if stairs.level < self._reach(own, model):
             stairs.up(now)
         elif own <= CALM and (model <= CALM or stairs.level > LAST_FOR_MODEL):

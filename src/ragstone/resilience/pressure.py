@@ -2,6 +2,8 @@
 
 from typing import Final
 
+from ragstone.domain.errors import DependencyBusy, Overloaded, ShuttingDown
+
 PRESSED: Final = 0.5
 """Share of observations above the threshold from which a window counts as pressure. A share,
 not a mean: one request that waited for a minute must not speak for a thousand that did not."""
@@ -11,6 +13,17 @@ CALM: Final = 0.1
 
 _MOST_PATIENCE: Final = 8
 """How often the time of calm may be asked for that was asked for at first."""
+
+
+def tells_of_load(error: BaseException) -> bool:
+    """Whether a refusal says that there was no room, here or at a dependency.
+
+    Not one for a client in haste (`DeadlineExceeded`), for a tenant that has its share, or
+    before a stop: otherwise one client could take quality from all. A dependency that is busy
+    says so by its gate's `Overloaded`; its throttle and a pause that it asked for have no cause.
+    """
+    refusal = error.__cause__ if isinstance(error, DependencyBusy) else error
+    return isinstance(refusal, Overloaded) and not isinstance(refusal, ShuttingDown)
 
 
 class Share:

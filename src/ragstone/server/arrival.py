@@ -5,19 +5,15 @@ An overloaded server has no time to read what it will refuse.
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from ragstone.apps import ASSISTANT
-from ragstone.domain.errors import (
-    InvalidRequest,
-    RagstoneError,
-    ShuttingDown,
-    TooManyRequests,
-)
+from ragstone.domain.errors import InvalidRequest, RagstoneError
 from ragstone.domain.principal import Principal, Priority, Scope
 from ragstone.resilience.admission import weight_of
 from ragstone.resilience.deadline import Deadline
+from ragstone.resilience.pressure import tells_of_load
 from ragstone.server.auth import authenticate, require
 from ragstone.system import System
 
@@ -36,13 +32,17 @@ class Arrival:
     principal: Principal
     priority: Priority
     weight: int
-    """Slots of admission, by the length that the body has according to the head."""
+    """Slots of admission: by the declared length of the body, then by what turns out."""
     deadline: Deadline
 
     @classmethod
     def of_nobody(cls, system: System) -> "Arrival":
         """Of a request to what is open to everybody."""
         return cls(_NOBODY, "standard", 1, _default_deadline(system))
+
+    def weighing(self, weight: int) -> "Arrival":
+        """The same, of at least this weight: the head need not say how much there is to do."""
+        return self if weight <= self.weight else replace(self, weight=weight)
 
 
 async def arrive(
@@ -68,9 +68,8 @@ async def arrive(
         )
     except RagstoneError as refusal:
         system.metrics.rejections.labels(refusal.code, priority).inc()
-        # A stop is no load, and a tenant that has its share is no lack of room.
-        if not isinstance(refusal, ShuttingDown | TooManyRequests):
-            system.services.ladder.observe_wait(math.inf)
+        if tells_of_load(refusal):
+            system.services.ladder.observe_wait(math.inf, priority)
         raise
     return arrival
 

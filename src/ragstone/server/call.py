@@ -29,8 +29,10 @@ from ragstone.observe.trace import Trace, new_trace_id
 from ragstone.pipeline.admit import admit
 from ragstone.pipeline.stage import Stage
 from ragstone.ports import Permit
+from ragstone.resilience.admission import weight_of
 from ragstone.resilience.deadline import Deadline
 from ragstone.server.arrival import ARRIVAL, Arrival, arrive, declared_length
+from ragstone.server.bodies import BodyRooms
 from ragstone.server.errors import error_response, stopping
 from ragstone.server.leaving import Client
 from ragstone.server.refusals import RefusalLog, is_refusal
@@ -47,6 +49,9 @@ _HALF_PAIR: Final = re.compile(
     rb"(?<!\\)(?:\\\\)*(\\u[dD][89abAB][0-9a-fA-F]{2})(?!\\u[dD][c-fC-F])"
 )
 
+_EXPLAINED_BYTES: Final = 64_000
+"""Larger bodies are not searched for what is wrong with them: it takes 30 ms a megabyte."""
+
 _T = TypeVar("_T")
 _log = structlog.get_logger("ragstone.request")
 
@@ -62,9 +67,12 @@ class Call:
     route: str
     client: Client
     refusals: RefusalLog
+    rooms: BodyRooms
     app: str = "none"
     """The application that answered, for the metrics."""
     outcome: str = "ok"
+    error: RagstoneError | None = None
+    """Why it failed."""
     started: float = field(default_factory=time.perf_counter)
     finishes_later: bool = False
     """True for a stream: the one who ends it calls `finish`."""
@@ -84,7 +92,7 @@ class Call:
 
     @property
     def weight(self) -> int:
-        """Slots that it takes, by the size of its body."""
+        """Slots that it takes, by how much there is to do."""
         return self.arrival.weight
 
     def admitted(self) -> AbstractAsyncContextManager[Permit]:
@@ -102,11 +110,15 @@ class Call:
     async def body(self, decoder: "msgspec.json.Decoder[_T]") -> _T:
         """The request's JSON body.
 
-        Raises `InvalidRequest`, `PayloadTooLarge`, `RequestTimeout`, `DeadlineExceeded`.
+        Raises `InvalidRequest`, `PayloadTooLarge`, `RequestTimeout`, `DeadlineExceeded`, and
+        `Overloaded` where too many bodies are being read.
         """
-        async with Stage("body", self.deadline, self.trace):
-            raw = await read_body(self.request, self.system.settings.server.max_body_bytes)
-        return decode(raw, decoder)
+        limit = self.system.settings.server.max_body_bytes
+        with self.rooms.bodies.holding(expected_length(self.request, limit)):
+            async with Stage("body", self.deadline, self.trace):
+                raw = await read_body(self.request, limit)
+            self.arrival = self.arrival.weighing(weight_of(len(raw)))
+            return decode(raw, decoder)
 
     def finish(self, status: int) -> None:
         """Count and log the request; called exactly once."""
@@ -118,6 +130,7 @@ class Call:
             return  # a line for each would be one more load
         # Reading costs nothing and is often polled: it is in the metrics, and here on demand.
         say = _log.debug if self.request.method == "GET" and status < 400 else _log.info
+        failure = {"code": self.error.code, "reason": str(self.error)} if self.error else {}
         say(
             "request",
             trace_id=self.trace.id,
@@ -127,16 +140,17 @@ class Call:
             ms=round(seconds * 1000, 2),
             stages=self.trace.timings_ms,
             degraded=self.trace.degraded,
+            **failure,
         )
 
     def fail(self, error: RagstoneError) -> None:
         """Note why the call failed, for the metrics and the log."""
+        self.error = error
         if is_refusal(error):
             self.outcome = "refused"
             self.refusals.count(error.code)
             return
         self.outcome = "error"
-        _log.info("failed", trace_id=self.trace.id, code=error.code, reason=str(error))
 
 
 Handler = Callable[[Call], Awaitable[Response]]
@@ -150,6 +164,7 @@ def endpoint(
     scope: Scope | None,
     admitted: bool,
     refusals: RefusalLog,
+    rooms: BodyRooms,
 ) -> Callable[[Request], Awaitable[Response]]:
     """`handler` as Starlette wants it. `scope` None: open to anyone who can connect."""
 
@@ -157,7 +172,7 @@ def endpoint(
         trace = Trace(system.metrics, new_trace_id(request.headers.get("traceparent")))
         nobody = Arrival.of_nobody(system)
         client = Client(request.receive)
-        call = Call(request, system, nobody, trace, route, client, refusals)
+        call = Call(request, system, nobody, trace, route, client, refusals, rooms)
         try:
             if scope is not None:
                 arrived = request.scope.get(ARRIVAL)
@@ -194,9 +209,7 @@ def unexpected(trace_id: str) -> InternalError:
 
 async def read_body(request: Request, limit: int) -> bytes:
     """The whole body. Raises `PayloadTooLarge` before more than `limit` bytes are held."""
-    declared = declared_length(request.headers)
-    if declared is not None and declared > limit:
-        raise _too_large(limit)
+    expected_length(request, limit)
     parts: list[bytes] = []
     size = 0
     async with body_timeout(_BODY_SECONDS) as timeout:
@@ -207,6 +220,14 @@ async def read_body(request: Request, limit: int) -> bytes:
             parts.append(part)
             timeout.reschedule((timeout.when() or 0.0) + len(part) / _BODY_RATE)
     return b"".join(parts)
+
+
+def expected_length(request: Request, limit: int) -> int:
+    """Bytes of the body as declared, or else as many as it may have. Raises `PayloadTooLarge`."""
+    declared = declared_length(request.headers)
+    if declared is not None and declared > limit:
+        raise _too_large(limit)
+    return limit if declared is None else declared
 
 
 def body_seconds(size: int) -> float:
@@ -252,7 +273,7 @@ def decode(raw: bytes, decoder: "msgspec.json.Decoder[_T]") -> _T:
 
 
 def _reason(raw: bytes, error: Exception) -> str:
-    half = _HALF_PAIR.search(raw)
+    half = _HALF_PAIR.search(raw) if len(raw) <= _EXPLAINED_BYTES else None
     if half is not None:
         return f"it holds {half[1].decode()}, one half of a surrogate pair without the other"
     return _plain(error)
