@@ -56,10 +56,13 @@ class ServerSettings(_Group):
     """TCP port; 0 takes a free one."""
     max_body_bytes: int = Field(default=1_000_000, ge=1_000)
     """Largest JSON request body. Uploads have `ingest.max_file_bytes`."""
+    max_bodies_bytes: int = Field(default=256_000_000, ge=1_000_000)
+    """Most bytes of all request bodies that a process reads at once, and of documents as many
+    again. Beyond, requests are refused before they are read."""
     heartbeat_seconds: float = Field(default=15.0, gt=0)
     """Silence after which a comment keeps an event stream open."""
     send_seconds: float = Field(default=30.0, gt=0)
-    """How long an event stream waits for a client that does not read, before it is dropped."""
+    """How long a client may read nothing of its answer before it is dropped."""
     shutdown_seconds: float = Field(default=10.0, ge=0)
     """How long open requests may finish after a signal to stop; then streams end with an event."""
     workers: int | None = Field(default=None, ge=0, le=256)

@@ -15,6 +15,7 @@ from starlette.types import ASGIApp
 from ragstone.domain.errors import InvalidRequest, NotFound, RagstoneError, did_you_mean
 from ragstone.hop.messages import PREFIX
 from ragstone.observe.trace import new_trace_id
+from ragstone.server.bodies import BodyRooms
 from ragstone.server.call import endpoint
 from ragstone.server.docs_page import docs_page
 from ragstone.server.errors import error_response
@@ -43,6 +44,7 @@ def build_app(
     openapi = msgspec.json.encode(openapi_document())
     docs = docs_page()
     refusals = RefusalLog()
+    rooms = BodyRooms(system.settings.server.max_bodies_bytes)
     here = [o for o in OPERATIONS if forward is None or o.path in ANSWERED_BY_GATEWAYS]
     admitted = {(o.method, o.path): o.scope for o in here if o.admitted and o.scope}
 
@@ -64,6 +66,7 @@ def build_app(
                 scope=operation.scope,
                 admitted=operation.admitted,
                 refusals=refusals,
+                rooms=rooms,
             )
             if forward is None or operation in here
             else forward,

@@ -30,6 +30,7 @@ from ragstone.server.call import (
     body_seconds,
     body_timeout,
     decode,
+    expected_length,
     read_body,
 )
 
@@ -115,17 +116,20 @@ _BODY = msgspec.json.Decoder(DocumentsBody)
 async def post_documents(call: Call) -> Response:
     """Ingest files (multipart) or texts (JSON); the answer names the jobs to watch."""
     kind = call.request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    limit = call.system.settings.ingest.max_file_bytes
     if kind == "multipart/form-data":
-        sources = await _uploaded(call)
+        size, read = _checked_size(call.request, limit), _uploaded
     elif kind == "application/json":
-        sources = [await _inline(call)]
+        size, read = expected_length(call.request, limit), _inline
     else:
         raise InvalidRequest(
             f"The content type {kind[:60]!r} is not read here.",
             remedy="Send multipart/form-data with files, or application/json.",
             field="Content-Type",
         )
-    accepted = await _submit(call, sources)
+    # Files are spooled to disk while they come in, but they are all in memory in the end.
+    with call.rooms.documents.holding(size):
+        accepted = await _submit(call, await read(call, size))
     response = call.json(accepted, 202)
     response.headers["Location"] = f"/v1/jobs/{accepted.jobs[0].id}"
     return response
@@ -149,19 +153,21 @@ async def _submit(call: Call, sources: list[DocumentSource]) -> Accepted:
     return accepted
 
 
-async def _inline(call: Call) -> DocumentSource:
-    raw = await read_body(call.request, call.system.settings.ingest.max_file_bytes)
+async def _inline(call: Call, size: int) -> list[DocumentSource]:
+    raw = await read_body(call.request, size)
     if len(raw) > LARGE_BODY:
         body, content = await asyncio.to_thread(_as_lines, raw)
     else:
         body, content = _as_lines(raw)
     count = len(body.documents)
-    return DocumentSource(
-        name=f"{count} inline document{'s' if count > 1 else ''}.jsonl",
-        content=content,
-        collection=body.collection or call.system.settings.retrieval.default_collection,
-        access=body.access,
-    )
+    return [
+        DocumentSource(
+            name=f"{count} inline document{'s' if count > 1 else ''}.jsonl",
+            content=content,
+            collection=body.collection or call.system.settings.retrieval.default_collection,
+            access=body.access,
+        )
+    ]
 
 
 def _as_lines(raw: bytes) -> tuple[DocumentsBody, bytes]:
@@ -169,9 +175,7 @@ def _as_lines(raw: bytes) -> tuple[DocumentsBody, bytes]:
     return body, b"\n".join(msgspec.json.encode(document) for document in body.documents)
 
 
-async def _uploaded(call: Call) -> list[DocumentSource]:
-    limit = call.system.settings.ingest.max_file_bytes
-    size = _checked_size(call.request, limit)
+async def _uploaded(call: Call, size: int) -> list[DocumentSource]:
     try:
         async with (
             body_timeout(body_seconds(size)),
