@@ -3,16 +3,24 @@
 import asyncio
 import json
 import socket
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from math import inf
+from pathlib import Path
 from typing import Any
 
 import pytest
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
+from ragstone.assembly import open_system
 from ragstone.domain.clock import SystemClock
 from ragstone.models.llms.fake import ScriptedModel
+from ragstone.observe.logging import configure_logging
 from ragstone.server.auth import LOCAL_OPERATOR
 from ragstone.server.event_stream import ABORT, EventStream
+from ragstone.server.run import serve
+from ragstone.settings import Settings
 from tests.server.conftest import POLICY, Running, Start
 
 QUESTION = {"question": "Within how many days may full-price items be returned?"}
@@ -177,3 +185,67 @@ async def test_a_connection_that_is_not_read_is_cut_and_its_permit_freed(start: 
         while part := await loop.sock_recv(client, 1_000_000):
             received += part
     assert b"event: done" not in received
+
+
+class _Whole:
+    """An application with one whole answer of 20 MB, larger than any socket's buffers."""
+
+    def __init__(self) -> None:
+        self.ended = asyncio.Event()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await Response(b"x" * 20_000_000)(scope, receive, send)
+        self.ended.set()
+
+
+@asynccontextmanager
+async def _unread(home: Path, application: _Whole) -> AsyncIterator[socket.socket]:
+    """A connection to `application` whose answer nobody has read any of yet."""
+    settings = Settings.model_validate(
+        {"home": home, "embedder": {"provider": "fake"}, "server": {"send_seconds": 0.5}}
+    )
+    loop = asyncio.get_running_loop()
+    async with open_system(settings) as system:
+        started: asyncio.Future[str] = loop.create_future()
+        serving = asyncio.create_task(
+            serve(system, application, "127.0.0.1", 0, started.set_result)
+        )
+        host, _, port = (await started).removeprefix("http://").partition(":")
+        with socket.socket() as client:
+            client.setblocking(False)
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+            await loop.sock_connect(client, (host, int(port)))
+            await loop.sock_sendall(client, b"GET / HTTP/1.1\r\nHost: here\r\n\r\n")
+            await application.ended.wait()
+            yield client
+        serving.cancel()
+        await asyncio.gather(serving, return_exceptions=True)
+
+
+async def test_a_whole_answer_that_nobody_reads_is_dropped(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    configure_logging("info", "json")
+    async with _unread(tmp_path, _Whole()) as client:
+        said = ""
+        while "client stopped reading" not in said:
+            said += capfd.readouterr().err
+            await asyncio.sleep(0.01)
+        assert await _received(client) < 20_000_000
+
+
+async def test_a_whole_answer_that_is_read_comes_whole(tmp_path: Path) -> None:
+    async with _unread(tmp_path, _Whole()) as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_000_000)
+        assert await _received(client, until=20_000_000) > 20_000_000
+
+
+async def _received(client: socket.socket, until: float = inf) -> int:
+    """How many bytes came before the connection ended, or until they are more than `until`."""
+    count = 0
+    with suppress(ConnectionError):
+        while count <= until and (
+            part := await asyncio.get_running_loop().sock_recv(client, 1_000_000)
+        ):
+            count += len(part)
+    return count
