@@ -12,7 +12,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from ragstone.domain.errors import EmbedderError
+from ragstone.domain.errors import EmbedderError, EmbedderRejected
 from ragstone.models.embedders.openai_http import OpenAiEmbedder
 from tests.clock import VirtualClock
 
@@ -122,6 +122,20 @@ async def test_a_refusal_names_its_cause_and_a_remedy_but_not_the_key(
     assert caught.value.remedy
     assert KEY not in str(caught.value)
     assert len(upstream.requests) == 1
+
+
+@pytest.mark.parametrize(
+    ("status", "rejected"),
+    [(400, True), (413, True), (422, True), (307, False), (404, False), (408, False), (429, False)],
+)
+async def test_only_a_refusal_of_the_text_itself_is_one(
+    upstream: _Upstream, embedder: OpenAiEmbedder, status: int, rejected: bool
+) -> None:
+    upstream.says({"error": "no"}, status=status)
+    with pytest.raises(EmbedderError) as caught:
+        await embedder.embed_query("a")
+    assert isinstance(caught.value, EmbedderRejected) is rejected
+    assert caught.value.retriable is not rejected
 
 
 @pytest.mark.parametrize("body", [{"error": "too long"}, {"error": {"message": "too long."}}])

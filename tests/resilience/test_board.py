@@ -151,6 +151,40 @@ def test_closing_a_board_gives_back_what_it_held(file: Path) -> None:
     assert right.of("acme") == 1
 
 
+def test_what_a_process_held_that_shows_no_life_is_free_until_it_goes_on(file: Path) -> None:
+    clock = VirtualClock()
+    stopped, living = (Board(file, row=row, clock=clock) for row in (0, 1))
+    assert stopped.take("acme", 3, 4)
+    stopped.agree(5)
+    for _ in range(8):
+        clock.advance(0.25)
+        living.beat()
+        assert (living.total(), living.of("acme"), living.agree(5)) == (3, 3, 10)
+    clock.advance(0.01)
+    assert (living.total(), living.of("acme"), living.agree(5)) == (0, 0, 5)
+    assert living.take("acme", 4, 4)
+    assert stopped.total() == 7
+    stopped.beat()
+    assert (living.total(), living.agree(5)) == (7, 10)
+    stopped.give("acme", 3)
+    assert living.total() == 4
+
+
+def test_a_process_that_beats_keeps_what_it_holds(file: Path) -> None:
+    async def scenario() -> None:
+        clock = running_clock()
+        quiet, other = (Board(file, row=row, clock=clock) for row in (0, 1))
+        assert quiet.take("acme", 1, 1)
+        beating = asyncio.create_task(quiet.keep_beating())
+        await asyncio.sleep(60)
+        assert not other.take("acme", 1, 1)
+        beating.cancel()
+        await asyncio.sleep(3)
+        assert other.take("acme", 1, 1)
+
+    run(scenario())
+
+
 def test_a_row_beyond_the_board_is_refused(file: Path) -> None:
     with pytest.raises(ValueError, match="row 2 of a board of 2"):
         Board(file, row=2, clock=VirtualClock())

@@ -260,6 +260,23 @@ async def test_a_rate_limit_pauses_the_endpoint_and_is_no_failure(parts: Parts) 
     assert parts.observer.calls == ["rate_limited", "busy", "ok"]
 
 
+@pytest.mark.parametrize(
+    ("error", "seconds"),
+    [
+        (ModelFailed("503", retry_after=3600.0), 60.0),
+        (ModelRateLimited("429", retry_after=1e9), 3600.0),
+    ],
+)
+async def test_a_pause_that_is_asked_for_has_a_bound(
+    parts: Parts, error: Exception, seconds: float
+) -> None:
+    await parts.call(error)
+    parts.clock.advance(seconds - 0.1)
+    assert not parts.dependency.available
+    parts.clock.advance(0.2)
+    assert parts.dependency.available
+
+
 async def test_a_shorter_pause_does_not_end_a_longer_one(parts: Parts) -> None:
     deadline = parts.clock.monotonic() + 60
     first = parts.dependency.attempt(deadline=deadline)

@@ -11,6 +11,7 @@ from ragstone.domain.errors import (
     CircuitOpen,
     DependencyError,
     EmbedderError,
+    EmbedderRejected,
     IndexUnavailable,
     InvalidFilter,
 )
@@ -87,7 +88,7 @@ async def test_an_embedder_that_fails_is_left_alone_and_stays_an_embedder_error(
     clock: VirtualClock,
 ) -> None:
     part = Part()
-    guarded = GuardedEmbedder(part, dependency(clock), clock=clock)
+    guarded = GuardedEmbedder(part, dependency(clock), clock=clock, seconds=2.0)
     assert await guarded.embed_query("words") == [1.0, 0.0]
     await _fail(part, guarded, 3, EmbedderError("down"))
     asked = part.calls
@@ -104,7 +105,7 @@ async def test_documents_that_cannot_be_embedded_do_not_cut_off_queries(
     clock: VirtualClock,
 ) -> None:
     part = Part()
-    guarded = GuardedEmbedder(part, dependency(clock), clock=clock)
+    guarded = GuardedEmbedder(part, dependency(clock), clock=clock, seconds=2.0)
     part.error = EmbedderError("this text is too long")
     for _ in range(20):
         with pytest.raises(EmbedderError):
@@ -116,7 +117,7 @@ async def test_documents_that_cannot_be_embedded_do_not_cut_off_queries(
 
 async def test_an_embedders_other_properties_pass_through(clock: VirtualClock) -> None:
     part = Part()
-    guarded = GuardedEmbedder(part, dependency(clock), clock=clock)
+    guarded = GuardedEmbedder(part, dependency(clock), clock=clock, seconds=2.0)
     assert guarded.identity == part.identity
     assert guarded.count_tokens("two words") == 2
     await guarded.close()
@@ -140,9 +141,36 @@ def test_an_embedder_that_hangs_is_found_out() -> None:
     run(main())
 
 
+def test_an_index_that_hangs_is_found_out() -> None:
+    async def main() -> None:
+        clock, part = running_clock(), Part()
+        guard = dependency(clock, fair_seconds=1.8)
+        guarded = GuardedIndex(part, guard, clock=clock, seconds=2.0)
+        part.seconds = 1e6
+        for _ in range(3):
+            began = clock.monotonic()
+            with pytest.raises(IndexUnavailable, match="in time"):
+                await guarded.search(WHO, REQUEST)
+            assert clock.monotonic() - began == pytest.approx(2.0)
+        assert guard.breaker_state == "open"
+        assert guard.in_flight == 0
+
+    run(main())
+
+
+async def test_a_text_that_the_embedder_refuses_does_not_count_against_it(
+    clock: VirtualClock,
+) -> None:
+    part = Part()
+    guard = dependency(clock)
+    guarded = GuardedEmbedder(part, guard, clock=clock, seconds=2.0)
+    await _fail(part, guarded, 20, EmbedderRejected("too long"))
+    assert guard.breaker_state == "closed"
+
+
 async def test_an_index_that_fails_is_refused_at_once(clock: VirtualClock) -> None:
     part = Part()
-    guarded = GuardedIndex(part, dependency(clock))
+    guarded = GuardedIndex(part, dependency(clock), clock=clock, seconds=2.0)
     assert (await guarded.search(WHO, REQUEST)).passages == []
     part.error = IndexUnavailable("down")
     for _ in range(3):
@@ -161,7 +189,7 @@ async def test_a_filter_that_cannot_be_does_not_count_against_the_index(
 ) -> None:
     part = Part()
     guard = dependency(clock)
-    guarded = GuardedIndex(part, guard)
+    guarded = GuardedIndex(part, guard, clock=clock, seconds=2.0)
     part.error = InvalidFilter("price is a number")
     for _ in range(20):
         with pytest.raises(InvalidFilter):
@@ -215,10 +243,11 @@ def test_leaving_is_neutral_and_leaves_nothing() -> None:
         part.seconds = 1e6
         reranker = GuardedReranker(part, guard, clock=clock, seconds=9.0)
         embedder = GuardedEmbedder(part, guard, clock=clock, seconds=9.0)
+        index = GuardedIndex(part, guard, clock=clock, seconds=9.0)
         for _ in range(10):
             leaving = [
                 asyncio.ensure_future(embedder.embed_query("words")),
-                asyncio.ensure_future(GuardedIndex(part, guard).search(WHO, REQUEST)),
+                asyncio.ensure_future(index.search(WHO, REQUEST)),
                 asyncio.ensure_future(reranker.rerank("words", [], deadline=1e9)),
             ]
             await asyncio.sleep(0.1)

@@ -20,6 +20,9 @@ from ragstone.settings import Settings
 
 _QUERY_SECONDS: Final = 2.0
 """Longest wait for the vector of one query from a server; then words alone have to do."""
+_LOCAL_SECONDS: Final = 5.0
+"""Longest wait for a query's vector that no server makes, and for a search. Both take
+milliseconds; what is waited for is an engine that is started again."""
 _WITHIN_STAGE: Final = 0.9
 """Share of `reranker.timeout_seconds` after which the guard gives up: before the stage does,
 whose cancellation would say nothing about the reranker."""
@@ -87,9 +90,14 @@ class Guards:
         return dependency
 
     def embedder(self, embedder: Embedder) -> GuardedEmbedder:
-        """With a time limit and second calls when it is a server, which may have replicas."""
+        """With second calls when it is a server, which may have replicas."""
         if self.settings.embedder.provider != "openai":
-            return GuardedEmbedder(embedder, self._broken_only("embedder"), clock=self.clock)
+            return GuardedEmbedder(
+                embedder,
+                self._broken_only("embedder", fair_seconds=_FAIR_SHARE * _LOCAL_SECONDS),
+                clock=self.clock,
+                seconds=_LOCAL_SECONDS,
+            )
         seconds = min(_QUERY_SECONDS, self.settings.embedder.timeout_seconds)
         return GuardedEmbedder(
             embedder,
@@ -100,7 +108,12 @@ class Guards:
         )
 
     def index(self, index: Searcher) -> GuardedIndex:
-        return GuardedIndex(index, self._broken_only("index"))
+        return GuardedIndex(
+            index,
+            self._broken_only("index", fair_seconds=_FAIR_SHARE * _LOCAL_SECONDS),
+            clock=self.clock,
+            seconds=_LOCAL_SECONDS,
+        )
 
     def reranker(self, reranker: Reranker) -> GuardedReranker:
         seconds = _WITHIN_STAGE * self.settings.reranker.timeout_seconds
@@ -112,7 +125,7 @@ class Guards:
             hedge=self._hedge("reranker"),
         )
 
-    def _broken_only(self, name: str, *, fair_seconds: float = _FAIR_SECONDS) -> Dependency:
+    def _broken_only(self, name: str, *, fair_seconds: float) -> Dependency:
         """Only a breaker: admission already bounds how many questions call it at once."""
         dependency = Dependency(
             name,

@@ -40,6 +40,7 @@
     |   |   +-- ModelFailed
     |   |   +-- ModelProtocolError
     |   +-- EmbedderError
+    |   |   +-- EmbedderRejected        it refused this text; others it takes
     |   +-- IndexUnavailable
     |   +-- RecordsUnavailable
     +-- StartupError                the server or a command cannot begin
@@ -268,6 +269,13 @@ class ModelProtocolError(ModelError):
 
 class EmbedderError(DependencyError):
     code = "embedder_failed"
+
+
+class EmbedderRejected(EmbedderError):
+    """The server refused the request itself (400, 413, 422): sending it again cannot help."""
+
+    code = "embedder_rejected"
+    retriable = False
 
 
 class IndexUnavailable(DependencyError):

@@ -1,5 +1,6 @@
 """A gateway process: the question path, and everything else handed on to its engine."""
 
+import asyncio
 import socket
 from pathlib import Path
 
@@ -23,6 +24,7 @@ async def run_gateway(task: GatewayTask, link: Link) -> None:
     configure_logging(settings.log.level, settings.log.format)
     address = EngineAddress(socket=task.socket) if task.socket else address_of(settings.engine.url)
     board = Board(Path(task.board), row=task.row, clock=SystemClock())
+    beating = asyncio.create_task(board.keep_beating(), name="board")
     async with open_gateway(
         settings, address, token=task.token, local_token=task.local_token, board=board
     ) as system:
@@ -46,4 +48,6 @@ async def run_gateway(task: GatewayTask, link: Link) -> None:
             )
         finally:
             await forward.close()
+    beating.cancel()
+    await asyncio.gather(beating, return_exceptions=True)
     board.close()

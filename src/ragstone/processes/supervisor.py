@@ -134,7 +134,13 @@ class _Supervisor:
         async with _first_error_of_all() as start:
             engine = start(self._keep("engine", self._start_engine)) if self._has_engine else None
             for row in range(self._gateway_count):
-                start(self._keep(f"gateway {row + 1}", partial(self._start_gateway, row)))
+                start(
+                    self._keep(
+                        f"gateway {row + 1}",
+                        partial(self._start_gateway, row),
+                        partial(Board.clear, self._board, row),
+                    )
+                )
             if engine is not None:
                 await self._until_ready(lambda: self._engine)
             self._open()
@@ -169,12 +175,18 @@ class _Supervisor:
 
     # One process
 
-    async def _keep(self, name: str, start: Callable[[], Coroutine[Any, Any, Child]]) -> None:
-        """Starts it again whenever it ends, within the budget."""
+    async def _keep(
+        self,
+        name: str,
+        start: Callable[[], Coroutine[Any, Any, Child]],
+        ended: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Starts it again whenever it ends, within the budget; calls `ended` before."""
         while True:
             child = await start()
             _log.info("started", process=name, pid=child.pid)
             status = await child.wait()
+            ended()
             forget_process(self._folder / "metrics", child.pid)
             reason = _reason_not_to_start(child)
             if reason is not None and not (self._url and isinstance(reason, HomeLocked)):
@@ -204,7 +216,6 @@ class _Supervisor:
         return self._engine
 
     async def _start_gateway(self, row: int) -> Child:
-        Board.clear(self._board, row)
         task = GatewayTask(
             settings=self._told,
             socket=self._socket if self._has_engine else None,

@@ -8,14 +8,19 @@ again in some milliseconds. So no process ever waits for one that is stopped or 
 a lock could not promise. (An overshoot would need a store to stay invisible to another core for
 the microseconds until the sum is read; it is bounded by one request for each other process.)
 
-What a killed process had in use is in its row until its supervisor calls `Board.clear`. What it
-wanted is forgotten on its own, since a row that wants something is renewed while it does.
+A process shows that it lives in whatever it does here and by `Board.beat`, which it has to call
+several times in two seconds. A row without a sign of life for so long is left out of every sum:
+a process that was killed, stopped or hangs keeps nothing from the others (its supervisor also
+calls `Board.clear` for one that ended). One that goes on after a stop counts again with its next
+step, and until it has finished what it held the limit may be exceeded by that.
 
 A row, in 64-bit integers: units in use, the place in line of its first waiter (from 1; 0: nobody
-waits), when that was last said (ms), its limit, when the pauses of four endpoints end (ms), then
-units in use by tenant, in cells by hash: tenants that meet in one cell share their share.
+waits), when that was last said (ms), its limit, when the pauses of four endpoints end (ms), the
+last sign of life (ms), then units in use by tenant, in cells by hash: tenants that meet in one
+cell share their share.
 """
 
+import asyncio
 import math
 import mmap
 import os
@@ -26,11 +31,15 @@ from typing import Final
 from ragstone.ports import Clock
 
 _ROW: Final = 512
-_IN_USE, _WANTED, _SAID, _LIMIT, _PAUSES, _TENANTS = 0, 1, 2, 3, 4, 8
-PAUSES: Final = _TENANTS - _PAUSES
+_IN_USE, _WANTED, _SAID, _LIMIT, _PAUSES, _SEEN, _TENANTS = 0, 1, 2, 3, 4, 8, 9
+PAUSES: Final = _SEEN - _PAUSES
 """How many endpoints can share their pauses."""
 _CELLS: Final = _ROW - _TENANTS
 _ROW_BYTES: Final = _ROW * 8
+BEAT_SECONDS: Final = 0.25
+"""How often `beat` is to be called: a loop that lags by a second is not yet taken for dead."""
+_LIVES_MS: Final = 2_000
+"""Without a sign of life for longer than this, a process is not counted."""
 _FRESH_MS: Final = 50
 """A process that has not renewed its want for so long cannot use a unit left to it now."""
 
@@ -58,6 +67,7 @@ class Board:
         self._held: dict[str, int] = {}
         self.own = 0
         Board.clear(path, row)
+        self.beat()
 
     @staticmethod
     def create(path: Path, *, processes: int) -> None:
@@ -81,6 +91,16 @@ class Board:
         self._cells.release()
         self._map.close()
 
+    def beat(self) -> None:
+        """A sign of life."""
+        self._cells[self._own_row + _SEEN] = self._now()
+
+    async def keep_beating(self) -> None:
+        """Until cancelled."""
+        while True:
+            self.beat()
+            await asyncio.sleep(BEAT_SECONDS)
+
     @property
     def own_tenants(self) -> int:
         return max(1, len(self._held))
@@ -91,11 +111,12 @@ class Board:
 
     def total(self) -> int:
         cells = self._cells
-        return sum([cells[at] for at in self._rows])
+        return self.own + sum([cells[at] for at in self._living()])
 
     def of(self, tenant: str) -> int:
         cells, cell = self._cells, _cell(tenant)
-        return sum([cells[at + cell] for at in self._rows])
+        own = cells[self._own_row + cell]
+        return own + sum([cells[at + cell] for at in self._living()])
 
     def own_of(self, tenant: str) -> int:
         return self._held.get(tenant, 0)
@@ -104,7 +125,8 @@ class Board:
         """The sum of what each process, of which this is one, finds right for itself."""
         cells = self._cells
         cells[self._own_row + _LIMIT] = limit
-        return sum([cells[at + _LIMIT] for at in self._rows])
+        self.beat()
+        return limit + sum([cells[at + _LIMIT] for at in self._living()])
 
     def pause(self, number: int) -> "SharedPause":
         """Of the endpoint `number`, from 0 and below `PAUSES`, over all processes."""
@@ -126,8 +148,9 @@ class Board:
 
     def want(self, place: int | None) -> None:
         at = self._own_row
+        self.beat()
         if place is not None:
-            self._cells[at + _SAID] = int(self._clock.monotonic() * 1000)
+            self._cells[at + _SAID] = self._cells[at + _SEEN]
             self._cells[at + _WANTED] = place + 1
         elif self._cells[at + _WANTED]:
             self._cells[at + _WANTED] = 0
@@ -148,14 +171,22 @@ class Board:
 
     def _active(self) -> int:
         """Processes that use or want units, this one included."""
-        return 1 + sum(1 for at in self._others if self._cells[at] or self._wants(at))
+        return 1 + sum(1 for at in self._living() if self._cells[at] or self._wants(at))
+
+    def _living(self) -> list[int]:
+        """The rows of the others that count."""
+        cells, oldest = self._cells, self._now() - _LIVES_MS
+        return [at for at in self._others if cells[at + _SEEN] >= oldest]
+
+    def _now(self) -> int:
+        return int(self._clock.monotonic() * 1000)
 
     def _wants(self, at: int) -> int:
         wanted = self._cells[at + _WANTED]
         if not wanted:
             return 0
         said = self._cells[at + _SAID]
-        return wanted if self._clock.monotonic() * 1000 - said < _FRESH_MS else 0
+        return wanted if self._now() - said < _FRESH_MS else 0
 
     def _add(self, tenant: str, units: int) -> None:
         self.own += units
@@ -166,6 +197,7 @@ class Board:
             del self._held[tenant]
         self._cells[self._own_row + _cell(tenant)] += units
         self._cells[self._own_row + _IN_USE] = self.own
+        self.beat()
 
 
 class SharedPause:

@@ -54,7 +54,11 @@ SET_ASIDE_SECONDS: Final = 30.0
 it, and a probe now and then notices that they did."""
 
 _LONGEST_PAUSE: Final = 3600.0
-"""Bound on what an endpoint's `Retry-After` may ask for."""
+"""Bound on what an endpoint's `Retry-After` may ask for when it limits our rate (429)."""
+
+_LONGEST_PAUSE_AFTER_ERROR: Final = 60.0
+"""The same of a server error: one of them, perhaps a proxy's, must not silence an endpoint for
+long that may be well in a moment. No call goes through a pause, so none could find that out."""
 
 
 class Dependency:
@@ -192,7 +196,8 @@ class Dependency:
         """Passes on what a call without (`first`) or after a first result teaches."""
         retry_after = error.retry_after if isinstance(error, RagstoneError) else None
         if retry_after and outcome in ("rate_limited", "error"):
-            self._pause.extend(self._clock.monotonic() + min(retry_after, _LONGEST_PAUSE))
+            longest = _LONGEST_PAUSE if outcome == "rate_limited" else _LONGEST_PAUSE_AFTER_ERROR
+            self._pause.extend(self._clock.monotonic() + min(retry_after, longest))
         if self._limiter is not None and first and outcome in ("timeout", "rate_limited"):
             self._limiter.dropped(self.in_flight)
         if self._throttle is not None and first and is_overload(error):

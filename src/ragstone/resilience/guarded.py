@@ -2,14 +2,13 @@
 
 Whoever uses them need not know: a refusal of the guard (`CircuitOpen`, `DependencyBusy`) becomes
 the port's own error, so an embedder that is cut off leads to a lexical search and an index
-that is cut off to a refusal, at once. `seconds` bounds a call here, since a limit of the
+that is cut off to a refusal, at once. Every call is bounded by `seconds` here, since a limit of the
 caller's would end it as a cancellation, which says nothing about the dependency.
 """
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from math import inf
 from typing import Final
 
 from ragstone.domain.collection import EmbedderIdentity
@@ -41,10 +40,10 @@ class GuardedEmbedder:
         dependency: Dependency,
         *,
         clock: Clock,
-        seconds: float | None = None,
+        seconds: float,
         hedge: Hedge | None = None,
     ) -> None:
-        """`seconds`: longest wait for a query's vector; None leaves it to the embedder.
+        """`seconds`: longest wait for a query's vector.
 
         `hedge`: for a server that has several replicas.
         """
@@ -60,9 +59,6 @@ class GuardedEmbedder:
 
     async def embed_query(self, text: str) -> list[float]:
         try:
-            if self._seconds is None:
-                async with self._dependency.attempt(deadline=inf):
-                    return await self._embedder.embed_query(text)
             return await self._embed_in_time(text, self._clock.monotonic() + self._seconds)
         except (CircuitOpen, DependencyBusy, DeadlineExceeded) as error:
             raise EmbedderError(
@@ -100,17 +96,28 @@ class GuardedEmbedder:
 class GuardedIndex:
     """Implements `ports.Searcher`. Ingestion writes to the index itself, and repeats."""
 
-    def __init__(self, index: Searcher, dependency: Dependency) -> None:
+    def __init__(
+        self, index: Searcher, dependency: Dependency, *, clock: Clock, seconds: float
+    ) -> None:
+        """`seconds`: longest wait for a search."""
         self._index = index
         self._dependency = dependency
+        self._clock = clock
+        self._seconds = seconds
 
     async def search(self, principal: Principal, request: SearchRequest) -> SearchResult:
+        until = self._clock.monotonic() + self._seconds
         try:
-            async with self._dependency.attempt(
-                tenant=principal.tenant, priority=principal.priority or "standard", deadline=inf
+            async with (
+                self._dependency.attempt(
+                    tenant=principal.tenant,
+                    priority=principal.priority or "standard",
+                    deadline=until,
+                ),
+                _until(until, self._clock, "index"),
             ):
                 return await self._index.search(principal, request)
-        except (CircuitOpen, DependencyBusy) as error:
+        except (CircuitOpen, DependencyBusy, DeadlineExceeded) as error:
             raise IndexUnavailable(
                 error.message, remedy=error.remedy, retry_after=error.retry_after
             ) from error

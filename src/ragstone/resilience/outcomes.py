@@ -7,6 +7,7 @@ from ragstone.domain.errors import (
     DeadlineExceeded,
     DependencyBusy,
     DependencyError,
+    EmbedderRejected,
     ModelAuthentication,
     ModelFailed,
     ModelNotFound,
@@ -36,7 +37,7 @@ _OUTCOMES: Final[tuple[tuple[tuple[type[Exception], ...], CallOutcome], ...]] = 
     ((ModelRateLimited,), "rate_limited"),
     ((ModelTimedOut, TimeoutError), "timeout"),
     ((ModelQuotaExhausted, ModelAuthentication, ModelNotFound), "set_aside"),
-    ((ModelRejectedRequest,), "rejected"),
+    ((ModelRejectedRequest, EmbedderRejected), "rejected"),
     ((CircuitOpen, DependencyBusy), "busy"),
     ((DependencyError,), "error"),
     ((RagstoneError,), "rejected"),  # a filter or a field that cannot be: the endpoint works

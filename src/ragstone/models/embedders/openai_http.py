@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ragstone.domain.clock import SystemClock
 from ragstone.domain.collection import EmbedderIdentity
-from ragstone.domain.errors import EmbedderError
+from ragstone.domain.errors import EmbedderError, EmbedderRejected
 from ragstone.ports import Clock
 
 _CHARS_PER_TOKEN = 4
@@ -196,9 +196,11 @@ class OpenAiEmbedder:
                 remedy="Look into the log of that server.",
                 retry_after=self._retry_after(response),
             )
-        return EmbedderError(
+        # A redirect or a timeout of the server's own says nothing about the text.
+        kind = EmbedderRejected if 400 <= status != 408 else EmbedderError
+        return kind(
             f"{server} refused the request ({status}){self._said(body)}.",
-            remedy="Check embedder.base_url and embedder.model.",
+            remedy="Check embedder.base_url and embedder.model, and that the text is not too long.",
         )
 
     def _said(self, body: bytes) -> str:
