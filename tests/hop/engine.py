@@ -57,7 +57,7 @@ async def served(*, path: str | None = None, **stores: Any) -> AsyncIterator[Doo
         SimpleNamespace(
             **stores,
             readiness=readiness,
-            settings=SimpleNamespace(server=SimpleNamespace(shutdown_seconds=0)),
+            settings=SimpleNamespace(server=SimpleNamespace(shutdown_seconds=0, send_seconds=30)),
             services=SimpleNamespace(admission=SimpleNamespace(close=lambda: None)),
         ),
     )

@@ -11,9 +11,14 @@ from ragstone.hop.address import EngineAddress
 from ragstone.hop.connection import ConnectionBroken, EngineConnection
 from ragstone.hop.refusals import refusal_of
 
-_SENT_AT_MOST: Final = 3
+_SENT_AT_MOST: Final = 2
 """Times one question is sent: should it be what kills the engine, it must not kill every next
 one too. Attempts to connect are not counted."""
+ANSWER_SECONDS: Final = 2.0
+"""For an answer once an engine listens. It takes milliseconds; one that is stopped or hangs
+must not use up the time of whoever asks."""
+_IDLE_AT_MOST: Final = 32
+"""Connections kept after a burst: more questions than that are rarely at the engine at once."""
 _FIRST_PAUSE_SECONDS: Final = 0.01
 _LONGEST_PAUSE_SECONDS: Final = 0.1
 
@@ -22,28 +27,40 @@ class EngineClient:
     """Keeps connections to one engine. Many may ask at once."""
 
     def __init__(self, address: EngineAddress, *, token: str, timeout_seconds: float) -> None:
-        """`timeout_seconds` bounds each question, the wait for a restart included."""
+        """`timeout_seconds` bounds each question, the wait for a restart included; an engine
+        that listens and does not answer is waited for two seconds at most."""
         self.address = address
         self._token = token
         self._timeout_seconds = timeout_seconds
-        self._idle: list[EngineConnection] = []
+        self._idle: dict[EngineConnection, None] = {}
+        """The last one in is used first, so that the others may be closed."""
         self._open: set[EngineConnection] = set()
         self._heads: dict[str, bytes] = {}
         self._closed = False
 
-    async def ask(self, path: str, body: bytes, failure: type[DependencyError]) -> bytes:
+    async def ask(
+        self,
+        path: str,
+        body: bytes,
+        failure: type[DependencyError],
+        *,
+        answer_seconds: float | None = ANSWER_SECONDS,
+    ) -> bytes:
         """The answer's body.
 
-        Raises what the engine raised, and `failure` when it does not answer in time.
+        `answer_seconds` is how long an engine that listens is waited for; None: as long as
+        for one that does not. Raises what the
+        engine raised, and `failure` when it does not answer in time.
         """
+        began = asyncio.get_running_loop().time()
         request = b"%b%d\r\n\r\n%b" % (self._head(path), len(body), body)
         try:
             async with asyncio.timeout(self._timeout_seconds):
-                status, answer = await self._exchange(request)
+                status, answer = await self._exchange(request, answer_seconds)
         except (TimeoutError, ConnectionBroken) as error:
+            seconds = asyncio.get_running_loop().time() - began
             raise failure(
-                f"The engine {self.address} did not answer within "
-                f"{self._timeout_seconds:g} seconds.",
+                f"The engine {self.address} gave no answer in {seconds:.2f} seconds.",
                 remedy="Look into its log; engine.timeout_seconds is how long it is waited for.",
                 retry_after=1.0,
             ) from error
@@ -56,24 +73,32 @@ class EngineClient:
         for connection in list(self._open):
             connection.close()
 
-    async def _exchange(self, request: bytes) -> tuple[int, bytes]:
+    async def _exchange(self, request: bytes, answer_seconds: float | None) -> tuple[int, bytes]:
         pause, sent = _FIRST_PAUSE_SECONDS, 0
         while True:
-            connection = self._idle.pop() if self._idle else await self._connect()
+            connection = self._idle.popitem()[0] if self._idle else await self._connect()
             if connection is None:
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
                 continue
             sent += 1
             try:
-                answer = await connection.exchange(request)
+                async with asyncio.timeout(answer_seconds):
+                    answer = await connection.exchange(request)
             except ConnectionBroken:
                 if sent == _SENT_AT_MOST:
                     raise
             else:
-                if connection.is_usable:
-                    self._idle.append(connection)
+                self._keep(connection)
                 return answer
+
+    def _keep(self, connection: EngineConnection) -> None:
+        if not connection.is_usable:
+            return
+        if len(self._idle) < _IDLE_AT_MOST:
+            self._idle[connection] = None
+        else:
+            connection.close()
 
     async def _connect(self) -> EngineConnection | None:
         """None when nobody listens there now."""
@@ -98,8 +123,7 @@ class EngineClient:
 
     def _forget(self, connection: EngineConnection) -> None:
         self._open.discard(connection)
-        if connection in self._idle:
-            self._idle.remove(connection)
+        self._idle.pop(connection, None)
 
     def _head(self, path: str) -> bytes:
         head = self._heads.get(path)

@@ -11,7 +11,7 @@ import msgspec
 
 from ragstone.domain.collection import EmbedderIdentity
 from ragstone.domain.errors import EmbedderError
-from ragstone.hop.client import EngineClient
+from ragstone.hop.client import ANSWER_SECONDS, EngineClient
 from ragstone.hop.messages import EMBEDDINGS, EmbeddingsAsked, EmbeddingsGiven
 
 _CHARS_PER_TOKEN: Final = 4
@@ -41,7 +41,12 @@ class RemoteEmbedder:
             return []
         sendable = [text.encode(errors="replace").decode() for text in texts]
         body = _ENCODER.encode(EmbeddingsAsked(sendable, self._identity.name))
-        answer = await self._engine.ask(EMBEDDINGS, body, EmbedderError)
+        answer = await self._engine.ask(
+            EMBEDDINGS,
+            body,
+            EmbedderError,
+            answer_seconds=ANSWER_SECONDS if len(texts) == 1 else None,
+        )
         try:
             rows = _GIVEN.decode(answer).data
         except msgspec.MsgspecError as error:
