@@ -67,6 +67,7 @@ async def test_no_more_bodies_are_read_than_there_is_room_for(
     async with running.http.post(other, **kept) as apart:
         assert apart.status == 400  # read: it has fields that are not known there
     writer.close()
+    await writer.wait_closed()
     while True:
         async with running.http.post(path, **sent) as read:
             if read.status == 400:

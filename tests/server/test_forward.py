@@ -29,8 +29,9 @@ class Engine:
         writer.write(self._answer)
         self.asked.set()
         await reader.read()
-        self.left.set()
         writer.close()
+        await writer.wait_closed()
+        self.left.set()
 
 
 class Asker:
@@ -126,6 +127,7 @@ async def test_what_is_of_one_connection_is_not_handed_on() -> None:
     client = Asker(headers=said)
     async with _forward_to(engine) as forward:
         await forward(client.scope, client.receive, client.send)
+        await engine.left.wait()
     assert b"x-mine" not in engine.head
     assert b"x-other: 2" in engine.head
     assert b"authorization: bearer k" in engine.head
