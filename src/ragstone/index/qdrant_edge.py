@@ -10,7 +10,7 @@ import fcntl
 import logging
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -21,6 +21,7 @@ from ragstone.domain.query import SearchRequest
 from ragstone.index import lexical, stored
 from ragstone.index.edge_compaction import compact
 from ragstone.index.edge_files import Manifest, ShardFiles, shard_directory, sync, sync_tree
+from ragstone.index.edge_room import Room, bytes_to_write, free_bytes, size_of_tree
 from ragstone.index.edge_shard import EdgeShard
 from ragstone.index.legs import Legs
 from ragstone.ports import DocumentChunks
@@ -39,11 +40,14 @@ class QdrantEdgeIndex:
     after a loss of power; a crash at any moment leaves each document in one of its versions.
     Searches run on the event loop's thread without ever waiting for a writer.
 
-    Raises `IndexUnavailable` at once when another process has `root` open.
+    Raises `IndexUnavailable` at once when another process has `root` open, and from `replace`
+    and `optimize` when the disk may have no room for what they write.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *, free: Callable[[Path], int] = free_bytes) -> None:
+        """`free` tells how many bytes the disk of a folder has left."""
         self._root = root
+        self._room = Room(root, free)
         self._lock: int | None = _lock_directory(root)
         self._shards: dict[_Key, EdgeShard] = {}
         self._creating = asyncio.Lock()
@@ -66,6 +70,7 @@ class QdrantEdgeIndex:
         dimensions = stored.check_chunks(
             tenant, collection, chunks, shard.manifest.dimensions if shard else None
         )
+        self._room.require(bytes_to_write(chunks))
         if shard is None:
             if dimensions is None:
                 return
@@ -158,10 +163,15 @@ class QdrantEdgeIndex:
     def _start_compaction(self, key: _Key, shard: EdgeShard) -> asyncio.Task[None]:
         if (running := self._compactions.get(key)) is not None:
             return running
-        task = asyncio.create_task(compact(shard))
+        task = asyncio.create_task(self._compact(shard))
         self._compactions[key] = task
         task.add_done_callback(lambda done: self._compacted(key, done))
         return task
+
+    async def _compact(self, shard: EdgeShard) -> None:
+        copied = await asyncio.to_thread(size_of_tree, shard.engine.path)
+        self._room.require(2 * copied)  # the copy, and what is built in it
+        await compact(shard)
 
     def _compacted(self, key: _Key, task: asyncio.Task[None]) -> None:
         del self._compactions[key]
