@@ -11,7 +11,7 @@ from ragstone.hop.address import EngineAddress
 from ragstone.hop.connection import ConnectionBroken, EngineConnection
 from ragstone.hop.refusals import refusal_of
 
-_SENT_AT_MOST: Final = 2
+_SENT_AT_MOST: Final = 3
 """Times one question is sent: should it be what kills the engine, it must not kill every next
 one too. Attempts to connect are not counted."""
 ANSWER_SECONDS: Final = 2.0
