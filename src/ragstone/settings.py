@@ -212,8 +212,8 @@ class AdmissionSettings(_Group):
     """How many questions run, how many wait, and who is refused."""
 
     enabled: bool = True
-    """False: everybody begins at once, and nothing is left out under load. To see what then
-    happens, not to run with."""
+    """False: everybody begins at once, the model is asked without limit or breaker, and nothing is
+    left out under load. To see what then happens, not to run with."""
     concurrency: int = Field(default=64, ge=1)
     """Most slots: requests that embed, search and pack at once; at first four for each core, and
     more only where an embedder, a reranker or an engine elsewhere is found to allow it. A question

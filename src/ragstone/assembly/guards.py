@@ -67,8 +67,15 @@ class Guards:
         )
 
     def model(self, position: int) -> Dependency:
-        """The language model at `position` of the route, 0 the first: everything there is."""
+        """The language model at `position` of the route, 0 the first: everything there is.
+
+        With `admission.enabled` off, nothing: it shows what happens without.
+        """
         name = "model" if position == 0 else f"model_{position + 1}"
+        if not self.settings.admission.enabled:
+            dependency = Dependency(name, clock=self.clock, observer=self.observer)
+            self.dependencies.append(dependency)
+            return dependency
         limiter = self._limiter()
         pause = None
         if self._board is not None and position < PAUSES:

@@ -18,7 +18,8 @@ from typing import Final
 
 CALM_INTERVALS: Final = 10
 """At a load little above what can be served, one interval without a refusal is common: the state
-came and went, and the refused had waited half a second instead of 20 ms (`benchmarks/overload.py`)."""
+came and went, and the refused had waited half a second instead of 20 ms
+(`benchmarks/overload.py`)."""
 
 _LONG_AGO: Final = float("-inf")
 

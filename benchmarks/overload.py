@@ -1,0 +1,115 @@
+"""Useful answers a second against offered questions a second, with and without the overload layer.
+
+A real `ragstone serve` on the sample help documents with its defaults, and a simulated model
+that works on 16 requests at once, each for about a second, and lets the others wait: its
+capacity is 16 answers a second. Every question is new to the caches. Good: complete within five
+seconds of the scheduled moment; clients give up after ten. The first five seconds of each load
+are left out. "Without" is the same server with
+`admission.enabled = false`: no admission, no limits towards the model, no rungs for load.
+
+    flock /tmp/bench.lock python benchmarks/overload.py --home /tmp/ragstone-load [--seconds 30]
+        [--svg docs/goodput.svg]
+"""
+
+import argparse
+import asyncio
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+import uvloop
+from running_site import Site, site
+
+from ragstone.lab.load.plan import plan_load
+from ragstone.lab.load.report import LoadReport, report_of
+from ragstone.lab.load.requests import RequestForm
+from ragstone.lab.load.runner import LoadResult, run_load
+from ragstone.lab.load.schedule import Behaviour
+from ragstone.lab.load.sweep import Point, goodput_plot
+from ragstone.lab.report.page import standalone
+
+PLACES: Final = 16
+MODEL: Final = {
+    "first_token_seconds": 0.25,
+    "token_seconds": 0.025,
+    "tokens": 31,
+    "places": PLACES,
+}
+CAPACITY: Final = PLACES / (0.25 + 30 * 0.025)
+MULTIPLES: Final = (0.5, 0.8, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0)
+WITHIN: Final = 5.0
+SETTLING: Final = 5.0
+
+
+async def measure(served: Site, multiple: float, seconds: float) -> LoadReport:
+    plan = plan_load(
+        served.url,
+        rate=multiple * CAPACITY,
+        duration=SETTLING + seconds,
+        form=RequestForm(deadline=10.0),
+        within=WITHIN,
+        behaviour=Behaviour(zipf=None),
+        seed=int(10 * multiple),
+    )
+    return report_of(settled(await run_load(plan)))
+
+
+def settled(result: LoadResult) -> LoadResult:
+    """Without the first seconds, in which the server finds out what it is up against."""
+    rows = result.rows[result.rows["scheduled"] >= SETTLING].copy()
+    rows["scheduled"] -= SETTLING
+    schedule = replace(result.plan.schedule, duration=result.plan.schedule.duration - SETTLING)
+    return replace(result, rows=rows, plan=replace(result.plan, schedule=schedule))
+
+
+async def sweep(home: Path, *, layer: bool, seconds: float) -> dict[float, LoadReport]:
+    """A fresh server for each multiple, so that none inherits the state of the one before."""
+    reports = {}
+    settings = {} if layer else {"ADMISSION__ENABLED": "false"}
+    for multiple in MULTIPLES:
+        with site(home, behaviour=MODEL, settings=settings) as served:
+            await measure(served, 0.5, 1.0)  # connections, first questions
+            reports[multiple] = await measure(served, multiple, seconds)
+        print(line(multiple, layer, reports[multiple]), flush=True)
+    return reports
+
+
+HEADING: Final = (
+    "layer  load  offered/s  good/s  of them full  degraded  refused  timeout  "
+    "first token p50/p95 ms  refused p99 ms  valid"
+)
+
+
+def line(multiple: float, layer: bool, report: LoadReport) -> str:
+    outcomes, seconds = report.outcomes, report.duration
+    refused = outcomes["refused_503"] + outcomes["refused_429"]
+    first, refusals = report.first_token, report.refusals
+    return (
+        f"{'with' if layer else 'without':7}{multiple:4.1f}x {report.offered:8.1f} "
+        f"{report.goodput:8.1f} {(outcomes['ok'] + outcomes['abstained']) / seconds:12.1f} "
+        f"{outcomes['degraded'] / seconds:9.1f} {refused / seconds:8.1f} "
+        f"{(outcomes['timeout'] + outcomes['error'] + outcomes['broken']) / seconds:8.1f}   "
+        f"{first.get('p50', 0) * 1000:8.0f} / {first.get('p95', 0) * 1000:6.0f} "
+        f"{refusals.get('p99', 0) * 1000:12.0f}      {report.valid}"
+    )
+
+
+async def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--home", type=Path, required=True)
+    parser.add_argument("--seconds", type=float, default=30.0)
+    parser.add_argument("--svg", type=Path, help="Where the plot goes.")
+    options = parser.parse_args()
+    print(HEADING)
+    curves = {}
+    for layer in (True, False):
+        reports = await sweep(options.home, layer=layer, seconds=options.seconds)
+        points = [Point(multiple, report) for multiple, report in reports.items()]
+        curves["with the layer" if layer else "without"] = points
+        if options.svg:
+            options.svg.write_text(standalone(goodput_plot(curves)))
+
+
+if __name__ == "__main__":
+    asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
+    asyncio.run(main())

@@ -1,0 +1,76 @@
+"""Many streams at once: how late their pieces come, and what an open stream weighs.
+
+A real `ragstone serve` and a simulated model without a limit of its own. `--streams` answers are
+begun over a few seconds and then flow side by side. The overhead of a gap is what it is longer
+than the model's own pace.
+
+    flock /tmp/bench.lock python benchmarks/streams.py --home /tmp/ragstone-load [--rate 10]
+"""
+
+import argparse
+import asyncio
+from pathlib import Path
+
+import uvloop
+from running_site import Site, site
+
+from ragstone.lab.load.plan import plan_load
+from ragstone.lab.load.report import report_of
+from ragstone.lab.load.requests import RequestForm
+from ragstone.lab.load.runner import run_load
+from ragstone.lab.load.schedule import Behaviour
+
+BEGIN_SECONDS = 15.0
+FLOW_SECONDS = 30.0
+
+
+async def weigh(served: Site, seconds: float) -> tuple[int, float]:
+    """Unshared bytes of the server when all streams are open, and how many are."""
+    await asyncio.sleep(seconds)
+    size = await asyncio.to_thread(served.resident_bytes)
+    return size, await asyncio.to_thread(served.metric, "rag_in_flight")
+
+
+async def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--home", type=Path, required=True)
+    parser.add_argument("--streams", type=int, default=1000)
+    parser.add_argument("--rate", type=float, default=10.0, help="Tokens a second of each.")
+    options = parser.parse_args()
+    tokens = round((BEGIN_SECONDS + FLOW_SECONDS) * options.rate)
+    behaviour = {
+        "first_token_seconds": 0.2,
+        "token_seconds": 1 / options.rate,
+        "tokens": tokens,
+    }
+    settings = {
+        "LLM__MAX_TOKENS": 4 * tokens,
+        "LLM__MAX_CONNECTIONS": 2 * options.streams,
+        "LLM__TIMEOUT_SECONDS": 110,
+        "ADMISSION__DEADLINE_SECONDS": 120,
+        "RESILIENCE__INITIAL_CONCURRENCY": options.streams,
+    }
+    form = RequestForm(deadline=120.0)
+    with site(options.home, behaviour=behaviour, settings=settings) as served:
+        warm = plan_load(served.url, rate=20, duration=1, form=form, processes=1)
+        served.behave(tokens=16, token_seconds=0)
+        await run_load(warm)
+        served.behave(**behaviour)
+        before = served.resident_bytes()
+        plan = plan_load(
+            served.url, rate=options.streams / BEGIN_SECONDS, duration=BEGIN_SECONDS,
+            shape="constant", form=form, behaviour=Behaviour(zipf=None), processes=1,
+        )  # fmt: skip
+        running = asyncio.create_task(run_load(plan, probe=False))
+        size, open_streams = await weigh(served, BEGIN_SECONDS + FLOW_SECONDS / 2)
+        result = await running
+    report = report_of(result)
+    print(f"outcomes {report.outcomes}, rungs {report.rungs}, in flight {open_streams:.0f}")
+    for name in ("p50", "p95", "p99"):
+        print(f"gap overhead {name}: {(report.gaps[name] - 1 / options.rate) * 1000:.1f} ms")
+    print(f"bytes an open stream: {(size - before) / options.streams:,.0f}")
+
+
+if __name__ == "__main__":
+    asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
+    asyncio.run(main())
