@@ -85,7 +85,9 @@ class Metrics:
         self.retries = counter("rag_retries_total", "Calls repeated.", "dependency", "outcome")
         self.hedges = counter("rag_hedges_total", "Second calls.", "dependency", "outcome")
         self.ladder_rung = gauge(
-            "rag_ladder_rung", "Rungs that load has taken from standard requests, 0 is none.", joined="livemax"
+            "rag_ladder_rung",
+            "Rungs that load has taken from standard requests, 0 is none.",
+            joined="livemax",
         )
         self.cache_requests = counter(
             "rag_cache_requests_total", "Look-ups in caches.", "cache", "outcome"
