@@ -36,7 +36,7 @@ MODEL: Final = {
     "places": PLACES,
 }
 CAPACITY: Final = PLACES / (0.25 + 30 * 0.025)
-MULTIPLES: Final = (0.5, 0.8, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0)
+MULTIPLES: Final = (0.5, 1.0, 2.0, 3.0, 5.0, 10.0)
 WITHIN: Final = 5.0
 SETTLING: Final = 5.0
 
