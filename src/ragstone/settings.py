@@ -313,6 +313,11 @@ class Settings(_Group):
     log: LogSettings = LogSettings()
 
 
+def cores() -> int:
+    """The processor cores that this process may use; some defaults go by them."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def home_folder(home: Path | None = None) -> Path:
     """The data folder: the argument, else `RAGSTONE_HOME`, else `./.ragstone`."""
     return home or Path(os.environ.get("RAGSTONE_HOME") or DEFAULT_HOME)

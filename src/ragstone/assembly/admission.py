@@ -1,6 +1,5 @@
 """Admission of requests, as the settings say."""
 
-import os
 from collections.abc import Callable
 from random import Random
 from typing import Final
@@ -11,6 +10,7 @@ from ragstone.resilience.gate import Gate, GateSettings
 from ragstone.resilience.limiter import AdaptiveLimiter
 from ragstone.resilience.units import Units
 from ragstone.settings import Settings
+from ragstone.settings import cores as cores_here
 
 _SLOTS_A_CORE: Final = 4
 """So many keep a core busy while some wait for the event loop, and hold each other up for no
@@ -34,7 +34,7 @@ def open_admission(
     if not chosen.enabled:
         return OpenAdmission()
     processes = board.processes if board is not None else 1
-    limit, limiter = _slots(settings, board, clock, cores or _cores())
+    limit, limiter = _slots(settings, board, clock, cores or cores_here())
     gate = Gate(
         "server",
         limit=limit,
@@ -79,8 +79,3 @@ def _asks_elsewhere(settings: Settings) -> bool:
     """Whether a request that holds a slot waits for what another machine computes."""
     embeds_there = settings.embedder.provider == "openai"
     return embeds_there or bool(settings.reranker.base_url or settings.engine.url)
-
-
-def _cores() -> int:
-    """That this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

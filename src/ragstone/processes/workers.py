@@ -1,11 +1,10 @@
 """How many gateway processes a machine gets; docs/decisions/0006-processes.md has the figures."""
 
-import os
 from typing import Final
 
 from ragstone.domain.errors import InvalidSettings
 from ragstone.hop.address import address_of
-from ragstone.settings import Settings
+from ragstone.settings import Settings, cores
 
 _MOST: Final = 4
 """Gateways that one engine feeds: it does the embedding and searching of all."""
@@ -25,11 +24,6 @@ def gateways_for(settings: Settings) -> int:
 def default_gateways(cores: int) -> int:
     """With one core or two, more processes only take turns; else the engine has one for itself."""
     return 0 if cores <= 2 else min(cores - 1, _MOST)
-
-
-def cores() -> int:
-    """That this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def require_data_here(settings: Settings) -> None:

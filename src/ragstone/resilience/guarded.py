@@ -19,6 +19,7 @@ from ragstone.domain.errors import (
     DependencyError,
     EmbedderError,
     IndexUnavailable,
+    RagstoneError,
 )
 from ragstone.domain.passage import Passage, SearchResult
 from ragstone.domain.principal import Principal
@@ -61,9 +62,7 @@ class GuardedEmbedder:
         try:
             return await self._embed_in_time(text, self._clock.monotonic() + self._seconds)
         except (CircuitOpen, DependencyBusy, DeadlineExceeded) as error:
-            raise EmbedderError(
-                error.message, remedy=error.remedy, retry_after=error.retry_after
-            ) from error
+            raise _as(EmbedderError, error) from error
 
     async def _embed_in_time(self, text: str, until: float) -> list[float]:
         async def call() -> list[float]:
@@ -81,9 +80,7 @@ class GuardedEmbedder:
         try:
             self._dependency.check()
         except DependencyError as error:
-            raise EmbedderError(
-                error.message, remedy=error.remedy, retry_after=error.retry_after
-            ) from error
+            raise _as(EmbedderError, error) from error
         return await self._embedder.embed_documents(texts)
 
     def count_tokens(self, text: str) -> int:
@@ -118,9 +115,7 @@ class GuardedIndex:
             ):
                 return await self._index.search(principal, request)
         except (CircuitOpen, DependencyBusy, DeadlineExceeded) as error:
-            raise IndexUnavailable(
-                error.message, remedy=error.remedy, retry_after=error.retry_after
-            ) from error
+            raise _as(IndexUnavailable, error) from error
 
     async def close(self) -> None:
         await self._index.close()
@@ -168,6 +163,11 @@ class GuardedReranker:
             return await (self._hedge.read(call, call) if self._hedge else call())
         except DeadlineExceeded as error:
             raise DependencyError(error.message, remedy=error.remedy) from error
+
+
+def _as(kind: type[DependencyError], refusal: RagstoneError) -> DependencyError:
+    """A refusal of ours in the class that the port names."""
+    return kind(refusal.message, remedy=refusal.remedy, retry_after=refusal.retry_after)
 
 
 @asynccontextmanager

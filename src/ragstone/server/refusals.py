@@ -84,7 +84,7 @@ class RefuseEarly:
             await _send(refusal, new_trace_id(headers.get("traceparent")), send)
             return
         except RagstoneError:
-            pass
+            pass  # the route meets it again and says it with all that belongs to it
         await self._app(scope, receive, send)
 
     def _count(self, route: str, refusal: RagstoneError, began: float) -> None:
