@@ -50,7 +50,7 @@ lock: $(VENV)/.dev
 	$(BIN)/uv pip compile $(LOCK_FLAGS) --group build --group dev -o requirements/dev.lock
 
 LOCK_FLAGS := --universal --generate-hashes --no-emit-index-url --no-header --quiet \
-              pyproject.toml --extra postgres
+              pyproject.toml --extra postgres --extra redis
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

@@ -77,6 +77,9 @@ class FreeParts:
 async def _nothing() -> None: ...
 
 
+async def _asked(model: str) -> None: ...
+
+
 def own_parts() -> dict[str, tuple[Step, Step]]:
     """By name: the step with the layer, and the same without."""
     settings, clock = Settings(), SystemClock()
@@ -139,7 +142,7 @@ def guarded_parts() -> dict[str, tuple[Step, Step]]:
     async def routed() -> None:
         at = clock.monotonic() + 60
         events = route.stream(
-            _PROMPT, tenant="acme", priority="standard", deadline=at, on_asked=int
+            _PROMPT, tenant="acme", priority="standard", deadline=at, on_asked=_asked
         )
         async with aclosing(events):
             async for _ in events:

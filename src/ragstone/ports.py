@@ -6,12 +6,25 @@ All methods raise `RagstoneError`s only. Absolute deadlines are in the seconds o
 `Clock.monotonic`.
 """
 
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Literal, Protocol
 
 import msgspec
 
+from ragstone.domain.budget import (
+    Amount,
+    Budget,
+    Grant,
+    LedgerReport,
+    Spender,
+    Spent,
+    Standing,
+    UsageBy,
+    UsageRow,
+    UsageTotal,
+    Want,
+)
 from ragstone.domain.collection import Collection, EmbedderIdentity
 from ragstone.domain.document import Document, DocumentSource, IndexedChunk, ParsedDocument
 from ragstone.domain.job import DocumentError, Job, JobCounts, JobState
@@ -154,6 +167,17 @@ class LanguageModel(Protocol):
     async def close(self) -> None: ...
 
 
+class ModelOffer(msgspec.Struct, frozen=True, kw_only=True):
+    """A model of a route, for those who choose among them."""
+
+    name: str
+    quality: int
+    region: str
+    input_price: int
+    output_price: int
+    """Nano-dollars for a million tokens."""
+
+
 class ModelChosen(msgspec.Struct, frozen=True, kw_only=True):
     """Which model of a route writes what follows."""
 
@@ -170,6 +194,11 @@ class ModelRoute(Protocol):
         """The first model's."""
         ...
 
+    @property
+    def offers(self) -> Sequence[ModelOffer]:
+        """In the order in which they are tried."""
+        ...
+
     def stream(
         self,
         prompt: Prompt,
@@ -177,11 +206,14 @@ class ModelRoute(Protocol):
         tenant: str,
         priority: Priority,
         deadline: float,
-        on_asked: Callable[[], None],
+        on_asked: Callable[[str], Awaitable[None]],
+        models: Sequence[str] | None = None,
     ) -> AsyncGenerator[ModelChosen | TextDelta | Finished, None]:
         """`ModelChosen` right before the first delta, then as `LanguageModel.stream`.
 
-        `on_asked` is called for each attempt that got a permit and is sent now.
+        `on_asked` is awaited, with the model's name, for each attempt that got a permit and is
+        sent next; when it raises `BudgetExhausted`, the next model of the route is tried.
+        `models`: only these, in this order.
 
         Retries and fails over only before the first delta. Closing the generator ends the
         call. Raises the last endpoint's `DependencyError` (`ModelError`, `CircuitOpen`,
@@ -443,20 +475,139 @@ class Admission(Protocol):
 
 
 class Ledger(Protocol):
-    """Counts what questions consume; the place where budgets are held."""
+    """Where budgets are held. One for each process; see `governance/ledger`.
 
-    async def reserve(self, principal: Principal, upper_bound: Usage) -> str:
-        """A reservation's id."""
+    Always: what is settled and what open reservations hold is at most the cap, for every
+    account, over all processes.
+    """
+
+    @property
+    def open_reservations(self) -> int: ...
+
+    async def standing(self, spender: Spender) -> Standing:
+        """How the spender's budgets are. Raises `BudgetExhausted` at a hard limit, and
+        `RecordsUnavailable` when its budgets are not known and cannot be read."""
         ...
 
-    async def settle(self, reservation: str, usage: Usage, outcome: str) -> None:
-        """Exactly once takes effect; a second call for the same reservation is ignored."""
+    async def reserve(self, spender: Spender, upper: Amount, *, model: bool = True) -> str:
+        """Holds `upper` in every account of the spender, or in none; returns an id.
+
+        `model`: for a language model, which is also bound by the softer `limit`. From what the
+        process has leased this takes microseconds; else it asks for more first. Raises
+        `BudgetExhausted`, `RecordsUnavailable`.
+        """
         ...
+
+    async def join(self, reservation: str, spender: Spender) -> bool:
+        """The spender shares what the reservation will cost; False if it cannot, or if the
+        reservation is settled. The same amount is held in those accounts of the spender that
+        it does not hold yet."""
+        ...
+
+    def settle(self, reservation: str, spent: Amount, rows: Sequence[UsageRow]) -> None:
+        """Charges what was spent, split evenly among those who joined, and frees the rest.
+
+        Never waits, so it cannot be cancelled halfway. `rows` are kept for the usage report. A
+        second call for the same reservation changes nothing.
+        """
+        ...
+
+    def record(self, rows: Sequence[UsageRow]) -> None:
+        """For the usage report, of what needed no reservation."""
+        ...
+
+    async def close(self) -> None:
+        """Reports what is left."""
+        ...
+
+
+class BudgetStore(Protocol):
+    """The durable side of the ledger. Raises `RecordsUnavailable`.
+
+    For every account: settled, plus what is out in slices, is at most the cap. Every call
+    that returned survives a `kill -9`.
+    """
+
+    async def budgets(self, tenant: str) -> list[Budget]: ...
+
+    async def lease(self, holder: str, wants: Sequence[Want], *, seconds: float) -> list[Grant]:
+        """For each want a grant, in order, of 0 or of `least` to `most`; the holder's lease on
+        all it has is prolonged to `seconds` from now. A budget that is gone grants 0."""
+        ...
+
+    async def report(self, report: LedgerReport, *, seconds: float) -> None:
+        """Takes effect once for each holder and sequence; prolongs the lease."""
+        ...
+
+    async def expire(self) -> list[str]:
+        """Charges in full what holders hold whose lease has run out; returns their names."""
+        ...
+
+
+class BudgetRecords(BudgetStore, Protocol):
+    """With what administrators do. Raises `RecordsUnavailable`."""
+
+    async def put_budget(self, budget: Budget) -> Budget:
+        """Made, or changed where tenant, scope, name, period and unit are those of an earlier
+        one, whose id it keeps."""
+        ...
+
+    async def delete_budget(self, tenant: str, budget_id: str) -> bool: ...
+
+    async def spent(self, tenant: str) -> list[Spent]:
+        """Every budget in its present period; those for `EACH` once for each name that spent,
+        or once without a name."""
+        ...
+
+    async def usage(
+        self, tenant: str | None, *, by: UsageBy, since: float, until: float
+    ) -> list[UsageTotal]:
+        """Sums of whole hours from the one that holds `since`; the dearest first, or by time."""
+        ...
+
+
+class Kept(msgspec.Struct, frozen=True):
+    """What a cache gives back."""
+
+    value: bytes
+    age: float
+    """Seconds since it was put."""
+
+
+class CacheStats(msgspec.Struct, frozen=True, kw_only=True):
+    """Of one store, as seen from one process."""
+
+    store: Literal["memory", "redis"]
+    entries: int
+    bytes: int
+    max_bytes: int | None
+    available: bool = True
 
 
 class CacheStore(Protocol):
-    """Bytes by key, byte-bounded."""
+    """Bytes by key, byte-bounded, in groups. A cache that is down, slow or corrupt raises
+    nothing: it holds nothing."""
 
-    async def get(self, key: bytes) -> bytes | None: ...
+    async def get(self, key: bytes) -> Kept | None: ...
 
-    async def put(self, key: bytes, value: bytes, *, ttl: float) -> None: ...
+    async def put(self, key: bytes, value: bytes, *, ttl: float, group: str) -> None:
+        """Keeps `value` for `ttl` seconds at most; `group` is where sweeping finds it."""
+        ...
+
+    async def delete(self, keys: Sequence[bytes]) -> None:
+        """Their bytes are gone when it returns, unless the cache cannot be reached."""
+        ...
+
+    async def groups(self) -> list[str]: ...
+
+    async def members(self, group: str) -> list[tuple[bytes, bytes]]:
+        """Keys and values, of those that are still there."""
+        ...
+
+    async def clear(self, group: str | None = None) -> int:
+        """Drops a group, or all; how many entries there were."""
+        ...
+
+    async def stats(self) -> CacheStats: ...
+
+    async def close(self) -> None: ...

@@ -8,6 +8,7 @@ import json
 import os
 import tomllib
 from collections.abc import Mapping
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, Literal
 
@@ -101,6 +102,8 @@ class EmbedderSettings(_Group):
     """For `openai`: the model's name."""
     api_key: SecretStr = SecretStr("")
     """For `openai`: sent as a bearer token; never logged."""
+    price: Decimal | None = Field(default=None, ge=0)
+    """For `openai`: dollars for a million tokens. Default: from the price list."""
     dimensions: int = Field(default=384, ge=1, le=16_384)
     """For `openai` and `fake`: the length of its vectors."""
     timeout_seconds: float = Field(default=30.0, gt=0)
@@ -118,6 +121,17 @@ class LlmEndpoint(_Group):
     """The model's name. Empty: no model, extractive answers."""
     api_key: SecretStr = SecretStr("")
     """Sent in the provider's header; never logged."""
+    quality: int = Field(default=1, ge=0, le=9)
+    """Its class among the models of the route: an answer is escalated to a higher one."""
+    region: str = ""
+    """Where it computes, such as `eu`; told in the receipt."""
+    input_price: Decimal | None = Field(default=None, ge=0)
+    """Dollars for a million tokens of input. Default: from the price list; a model that is billed
+    and has no known price is refused."""
+    cached_input_price: Decimal | None = Field(default=None, ge=0)
+    """The same for input that the provider serves from its prompt cache; default: `input_price`."""
+    output_price: Decimal | None = Field(default=None, ge=0)
+    """The same for output."""
 
 
 class LlmSettings(LlmEndpoint):
@@ -161,6 +175,11 @@ class RetrievalSettings(_Group):
     """For `convex`: share of the dense leg."""
     context_tokens: int = Field(default=1500, ge=50, le=200_000)
     """Token budget of the packed passages."""
+    compression: float = Field(default=1.0, gt=0, le=1)
+    """Share of the passages' tokens that is sent to the model: the sentences that matter to the
+    question. 1 sends them whole; docs/decisions has the measurement."""
+    conversation_tokens: int = Field(default=800, ge=0, le=200_000)
+    """Token budget of the earlier turns; what does not fit is condensed."""
     default_collection: str = "default"
     """The collection that is asked when the request names none."""
 
@@ -179,14 +198,37 @@ class RerankerSettings(_Group):
 
 
 class CacheSettings(_Group):
-    """Answers that are kept for equal questions over unchanged documents."""
+    """What is kept of earlier questions, for equal ones over unchanged documents."""
 
     enabled: bool = True
     """Whether answers are kept at all."""
+    url: str = ""
+    """A Valkey or Redis server that all processes share, such as `redis://127.0.0.1:6379/0`.
+    Empty: each process keeps its own."""
+    timeout_seconds: float = Field(default=0.05, gt=0)
+    """Longest wait for that server; after it, a miss."""
     max_bytes: int = Field(default=32_000_000, ge=0)
-    """Bound on what is kept."""
+    """Bound on the answers that a process keeps."""
+    embedding_max_bytes: int = Field(default=16_000_000, ge=0)
+    """Bound on the vectors of questions that a process keeps; 0 keeps none."""
     ttl_seconds: float = Field(default=3600.0, gt=0)
-    """Longest life of an entry; a changed document ends it at once."""
+    """Longest life of an answer, give or take a tenth; a changed document ends it at once."""
+    not_found_seconds: float = Field(default=30.0, gt=0)
+    """Longest life of an answer that says that nothing was found."""
+    refresh_share: float = Field(default=0.1, ge=0, lt=1)
+    """In the last part of its life, an answer that is asked for is made anew in the background."""
+    sweep_seconds: float = Field(default=5.0, gt=0)
+    """How often the bytes of entries that can no longer be reached are removed."""
+    single_flight: bool = True
+    """Whether equal questions at the same time share one generation."""
+    semantic: bool = False
+    """Whether a similar question over the same evidence may be answered from the cache."""
+    semantic_similarity: float = Field(default=0.95, gt=0, le=1)
+    """Least cosine between the two questions; docs/decisions has the measurement."""
+    semantic_shadow_share: float = Field(default=0.05, ge=0, le=1)
+    """Share of the semantic hits that are answered afresh as well, and compared."""
+    semantic_false_hits: float = Field(default=0.02, ge=0, le=1)
+    """Share of false hits among those above which the semantic tier switches itself off."""
 
 
 class IngestSettings(_Group):
@@ -200,6 +242,8 @@ class IngestSettings(_Group):
     """A larger file is refused."""
     max_document_chars: int = Field(default=5_000_000, ge=1)
     """A document with more text is refused."""
+    max_cost_dollars: Decimal = Field(default=Decimal(0), ge=0)
+    """Most that embedding one ingestion job may cost, estimated before it begins. 0: no cap."""
     parser_workers: int = Field(default=2, ge=1, le=64)
     """Parser processes."""
     parser_timeout_seconds: float = Field(default=60.0, gt=0)
@@ -277,6 +321,39 @@ class LadderSettings(_Group):
     """Calm for this long gives one back."""
 
 
+class BudgetSettings(_Group):
+    """How budgets are kept; which ones there are is said with `ragstone budgets set`."""
+
+    economy_at: float = Field(default=0.8, gt=0, le=1)
+    """Share of a budget from which on the cheapest model of the route answers."""
+    lease_seconds: float = Field(default=30.0, gt=0)
+    """A process that has not reported for this long has lost the slices that it held: they count
+    as spent."""
+    report_seconds: float = Field(default=1.0, gt=0)
+    """How often a process writes what it spent to the records."""
+
+
+class QuotaSettings(_Group):
+    """How much each key and each tenant may ask in a minute. 0: as much as it likes."""
+
+    key_requests_per_minute: int = Field(default=0, ge=0)
+    """Requests of one key that has no number of its own."""
+    key_tokens_per_minute: int = Field(default=0, ge=0)
+    """Tokens of the language model for one key that has no number of its own."""
+    tenant_requests_per_minute: int = Field(default=0, ge=0)
+    """Requests of one tenant."""
+    tenant_tokens_per_minute: int = Field(default=0, ge=0)
+    """Tokens of the language model for one tenant."""
+
+
+class RoutingSettings(_Group):
+    """Which of several models answers."""
+
+    escalate: Literal["off", "abstained", "unsupported"] = "off"
+    """When the next model of a higher `quality` is asked: after an answer that says that nothing
+    was found; or also after one without a citation, for which whole answers are held back."""
+
+
 class RecordsSettings(_Group):
     """Where documents, jobs and keys are recorded."""
 
@@ -309,6 +386,9 @@ class Settings(_Group):
     admission: AdmissionSettings = AdmissionSettings()
     resilience: ResilienceSettings = ResilienceSettings()
     ladder: LadderSettings = LadderSettings()
+    budgets: BudgetSettings = BudgetSettings()
+    quotas: QuotaSettings = QuotaSettings()
+    routing: RoutingSettings = RoutingSettings()
     records: RecordsSettings = RecordsSettings()
     log: LogSettings = LogSettings()
 

@@ -44,6 +44,10 @@ ROUND_TRIP = 0.05
 Event = ModelChosen | TextDelta | Finished
 
 
+async def nothing_to_do(model: str) -> None:
+    """Nobody waits for the news."""
+
+
 class Endpoint:
     """A model that behaves in each call as its script says, the last entry from then on."""
 
@@ -180,7 +184,7 @@ class Route:
             tenant="acme",
             priority="standard",
             deadline=self.clock.monotonic() + seconds,
-            on_asked=int,
+            on_asked=nothing_to_do,
         )
         async with aclosing(events):
             async for event in events:
@@ -372,7 +376,11 @@ async def test_an_empty_answer_is_a_failure_of_the_endpoint() -> None:
     clock = running_clock()
     route = direct_route(Empty("m", ["ok"], clock), clock)
     events = route.stream(
-        PROMPT, tenant="", priority="standard", deadline=clock.monotonic() + 5, on_asked=int
+        PROMPT,
+        tenant="",
+        priority="standard",
+        deadline=clock.monotonic() + 5,
+        on_asked=nothing_to_do,
     )
     with pytest.raises(ModelProtocolError):
         await anext(events)

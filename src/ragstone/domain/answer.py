@@ -5,11 +5,11 @@ from typing import Literal
 import msgspec
 
 from ragstone.domain.passage import Passage
-from ragstone.domain.usage import Usage
+from ragstone.domain.usage import Receipt, Usage
 
 AnswerKind = Literal["generated", "extractive", "passages", "not_found"]
 """`passages`: there was no room for an answer; a fixed sentence points to the passages."""
-CacheOutcome = Literal["hit", "miss", "off"]
+CacheOutcome = Literal["hit", "miss", "joined", "off"]
 
 
 class Span(msgspec.Struct, frozen=True):
@@ -57,7 +57,13 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     """Rungs of the ladder that were taken; empty when nothing was left out."""
     notices: list[Notice] = []
     cache: CacheOutcome = "off"
-    """`hit`: made for an earlier, equal question and still true."""
+    """`hit`: made for an earlier, equal question and still true. `joined`: made for several that
+    asked the same at the same time. `off`: no cache was asked."""
+    cache_tier: Literal["question", "prompt", "semantic"] | None = None
+    """Of a hit: what was equal."""
+    cache_age_seconds: float | None = None
+    """Of a hit: how long ago it was made."""
+    receipt: Receipt = Receipt()
     collection: str
     model: str
     """The model that wrote it; `extractive` when none did."""

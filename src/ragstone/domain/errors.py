@@ -12,6 +12,7 @@
     |   +-- UnknownModel
     |   +-- UnknownDocument
     |   +-- UnknownJob
+    |   +-- UnknownBudget
     +-- Conflict
     |   +-- EmbedderMismatch        the collection was embedded by another model
     +-- Unreadable                  a document that cannot be parsed
@@ -23,6 +24,9 @@
     |   +-- DocumentTooLarge
     |   +-- ParserCrashed
     +-- TooManyRequests             the caller's own limit; others are served
+    |   +-- RateLimited             requests in a minute
+    |   +-- TokensRateLimited       tokens of the language model in a minute
+    +-- BudgetExhausted             the money or the tokens of a day or a month are spent
     +-- Overloaded                  try again after `retry_after` seconds
     |   +-- ShuttingDown            this server stops; another one, or the next, answers
     +-- DeadlineExceeded
@@ -45,6 +49,7 @@
     |   +-- RecordsUnavailable
     +-- StartupError                the server or a command cannot begin
     |   +-- InvalidSettings
+    |   +-- UnknownPrice            a model that is billed, and nobody said at what price
     |   +-- HomeMissing             a command that only reads found no data folder
     |   +-- HomeLocked              another process has the data folder
     |   +-- HomeNotWritable
@@ -141,6 +146,10 @@ class UnknownJob(NotFound):
     code = "unknown_job"
 
 
+class UnknownBudget(NotFound):
+    code = "unknown_budget"
+
+
 class Conflict(RagstoneError):
     code = "conflict"
 
@@ -186,6 +195,20 @@ class TooManyRequests(RagstoneError):
 
     code = "too_many_requests"
     retriable = True
+
+
+class RateLimited(TooManyRequests):
+    code = "rate_limited"
+
+
+class TokensRateLimited(TooManyRequests):
+    code = "tokens_rate_limited"
+
+
+class BudgetExhausted(RagstoneError):
+    """`retry_after` is the end of the day or month for which the budget was."""
+
+    code = "budget_exhausted"
 
 
 class Overloaded(RagstoneError):
@@ -292,6 +315,10 @@ class StartupError(RagstoneError):
 
 class InvalidSettings(StartupError):
     code = "invalid_settings"
+
+
+class UnknownPrice(StartupError):
+    code = "unknown_price"
 
 
 class HomeMissing(StartupError):

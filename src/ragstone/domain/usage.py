@@ -1,4 +1,9 @@
-"""What a question consumed."""
+"""What a question consumed, and what it cost.
+
+Money is whole nano-dollars (1e-9 dollars) everywhere: integers add up without loss.
+"""
+
+from typing import Final, Literal
 
 import msgspec
 
@@ -11,6 +16,7 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True):
     cached_input_tokens: int = 0
     """Part of `input_tokens` that the provider served from its prompt cache."""
     embedding_tokens: int = 0
+    rerank_tokens: int = 0
     estimated: bool = False
     """True when the provider gave no count and ours stands in."""
 
@@ -20,5 +26,43 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True):
             output_tokens=self.output_tokens + other.output_tokens,
             cached_input_tokens=self.cached_input_tokens + other.cached_input_tokens,
             embedding_tokens=self.embedding_tokens + other.embedding_tokens,
+            rerank_tokens=self.rerank_tokens + other.rerank_tokens,
             estimated=self.estimated or other.estimated,
         )
+
+    @property
+    def tokens(self) -> int:
+        """Of the language model: what budgets and quotas of tokens count."""
+        return self.input_tokens + self.output_tokens
+
+
+NANODOLLARS: Final = 1_000_000_000
+"""In a dollar."""
+
+ChargeKind = Literal["generation", "embedding", "rerank"]
+Saving = Literal["answer_cache", "shared", "prompt_cache", "routing", "compression"]
+
+
+class Charge(msgspec.Struct, frozen=True, kw_only=True):
+    """One call to what is billed."""
+
+    kind: ChargeKind
+    model: str
+    usage: Usage
+    nanodollars: int
+    price: str
+    """Where the price is from: `configured`, `free`, or the price list's name and date."""
+
+
+class Receipt(msgspec.Struct, frozen=True, kw_only=True):
+    """What an answer cost whoever asked, and what it would have cost."""
+
+    nanodollars: int = 0
+    charges: list[Charge] = []
+    """Every call, also those that failed after they had begun."""
+    saved_nanodollars: dict[Saving, int] = {}
+    """Against asking the first model of the route afresh; estimated from the kept answer."""
+    shared_by: int = 1
+    """How many asked the same at the same time and share the cost."""
+    standing: Literal["normal", "economy", "exhausted"] = "normal"
+    """How the budgets were when the question came; see docs/budgets.md."""

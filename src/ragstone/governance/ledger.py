@@ -1,16 +1,10 @@
-"""Counts what questions consume; a reservation is open from admission to settlement."""
+"""Counts what questions consume; a reservation is open from the model's call to settlement."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
 from itertools import count
 
-from ragstone.domain.principal import Principal
+from ragstone.domain.budget import Amount, Spender, Standing, UsageRow
 from ragstone.domain.usage import Usage
-
-
-@dataclass(slots=True)
-class _Open:
-    tenant: str
-    upper_bound: Usage
 
 
 class UsageLedger:
@@ -18,24 +12,35 @@ class UsageLedger:
 
     def __init__(self) -> None:
         self._ids = count(1)
-        self._open: dict[str, _Open] = {}
-        self._settled: dict[str, Usage] = {}
-
-    async def reserve(self, principal: Principal, upper_bound: Usage) -> str:
-        reservation = f"res_{next(self._ids)}"
-        self._open[reservation] = _Open(principal.tenant, upper_bound)
-        return reservation
-
-    async def settle(self, reservation: str, usage: Usage, outcome: str) -> None:
-        held = self._open.pop(reservation, None)
-        if held is None:
-            return  # settled before: counting it twice would be the fault
-        self._settled[held.tenant] = self._settled.get(held.tenant, Usage()) + usage
+        self._open: dict[str, Amount] = {}
+        self.rows: list[UsageRow] = []
 
     @property
     def open_reservations(self) -> int:
         return len(self._open)
 
+    async def standing(self, spender: Spender) -> Standing:
+        return "normal"
+
+    async def reserve(self, spender: Spender, upper: Amount, *, model: bool = True) -> str:
+        reservation = f"res_{next(self._ids)}"
+        self._open[reservation] = upper
+        return reservation
+
+    async def join(self, reservation: str, spender: Spender) -> bool:
+        return reservation in self._open
+
+    def settle(self, reservation: str, spent: Amount, rows: Sequence[UsageRow]) -> None:
+        if self._open.pop(reservation, None) is None:
+            return  # settled before: counting it twice would be the fault
+        self.record(rows)
+
+    def record(self, rows: Sequence[UsageRow]) -> None:
+        self.rows.extend(rows)
+
     def settled(self, tenant: str) -> Usage:
         """What the tenant's finished questions consumed since the start."""
-        return self._settled.get(tenant, Usage())
+        return sum((row.usage for row in self.rows if row.tenant == tenant), Usage())
+
+    async def close(self) -> None:
+        """Nothing is held elsewhere."""

@@ -10,6 +10,7 @@ from functools import partial
 
 from ragstone.domain.answer import AnswerEvent, CitationsChecked, Delta, Done, PassagesFound
 from ragstone.domain.application import Application
+from ragstone.domain.budget import Spender
 from ragstone.domain.errors import InternalError
 from ragstone.domain.principal import Principal, Priority
 from ragstone.domain.query import Question
@@ -55,11 +56,17 @@ async def answer(
     model_name = s.model.name if s.model else EXTRACTIVE
     priority = principal.priority or application.priority
     upper_bound = Usage(input_tokens=2 * recipe.context_tokens, output_tokens=recipe.max_tokens)
+    spender = Spender(
+        tenant=principal.tenant,
+        key_id=principal.key_id,
+        user=principal.user,
+        application=application.name,
+    )
     async with (
         admit(
             principal, priority, weight, s.admission, s.ladder, deadline, trace, s.metrics
         ) as permit,
-        reserve_and_settle(principal, upper_bound, s.ledger, s.metrics) as bill,
+        reserve_and_settle(spender, upper_bound, s.ledger, s.metrics) as bill,
     ):
         async with Stage("recall", deadline, trace):
             collection = await open_collection(
@@ -109,7 +116,8 @@ async def answer(
 
         yield CitationsChecked(written.citations)
         done = compose(question, principal, passages, written, trace, cached=s.cache is not None)
-        await remember(keys, done, s.cache, recipe.cache_ttl_seconds)
+        group = f"{principal.tenant}/{question.collection}"
+        await remember(keys, done, s.cache, recipe.cache_ttl_seconds, group)
         bill.outcome = outcome_of(done)
         yield Done(done)
 

@@ -81,7 +81,7 @@ async def recall(
         return None
     value = await cache.get(key)
     try:
-        answer = None if value is None else _DECODER.decode(value)
+        answer = None if value is None else _DECODER.decode(value.value)
     except msgspec.MsgspecError:
         answer = None
     outcome = "miss" if answer is None else "hit"
@@ -91,10 +91,12 @@ async def recall(
     return answer
 
 
-async def remember(keys: list[bytes], answer: Answer, cache: CacheStore | None, ttl: float) -> None:
+async def remember(
+    keys: list[bytes], answer: Answer, cache: CacheStore | None, ttl: float, group: str
+) -> None:
     """Keep a whole answer; one that was degraded must not outlive its cause."""
     if cache is None or any(map(costs_quality, answer.degraded)):
         return
     value = _ENCODER.encode(answer)
     for key in keys:
-        await cache.put(key, value, ttl=ttl)
+        await cache.put(key, value, ttl=ttl, group=group)

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Final
 
-from ragstone.domain.principal import Principal
+from ragstone.domain.budget import Amount, Spender, UsageRow
 from ragstone.domain.usage import Usage
 from ragstone.observe.metrics import Metrics
 from ragstone.ports import Ledger
@@ -25,10 +25,10 @@ class Bill:
 
 @asynccontextmanager
 async def reserve_and_settle(
-    principal: Principal, upper_bound: Usage, ledger: Ledger, metrics: Metrics
+    spender: Spender, upper_bound: Usage, ledger: Ledger, metrics: Metrics
 ) -> AsyncIterator[Bill]:
     """Settles exactly once, also when the client has gone or a stage failed."""
-    reservation = await ledger.reserve(principal, upper_bound)
+    reservation = await ledger.reserve(spender, Amount(tokens=upper_bound.tokens))
     metrics.open_reservations.inc()
     bill = Bill()
     try:
@@ -39,11 +39,18 @@ async def reserve_and_settle(
         raise
     finally:
         _count(bill, metrics)
-        try:
-            # Shielded: a second cancellation must not leave the reservation open.
-            await asyncio.shield(ledger.settle(reservation, bill.usage, bill.outcome))
-        finally:
-            metrics.open_reservations.dec()
+        row = UsageRow(
+            hour=0,
+            tenant=spender.tenant,
+            application=spender.application,
+            model=bill.model,
+            key_id=spender.key_id or "",
+            user=spender.user or "",
+            questions=1,
+            usage=bill.usage,
+        )
+        ledger.settle(reservation, Amount(tokens=bill.usage.tokens), [row])
+        metrics.open_reservations.dec()
 
 
 def _count(bill: Bill, metrics: Metrics) -> None:

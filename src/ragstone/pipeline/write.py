@@ -124,6 +124,9 @@ class ModelWriter:
             if received >= 0:
                 bill.usage += _estimate(prompt, received)
 
+    async def _asked(self, model: str) -> None:
+        self._on_asked()
+
     async def _stream(self, prompt: Prompt) -> AsyncGenerator[TextDelta | Finished, None]:
         """The route's events, without the news of who writes, which is noted here."""
         ladder, left, begun = self._ladder, self._deadline.remaining(), False
@@ -132,7 +135,7 @@ class ModelWriter:
             tenant=self._tenant,
             priority=self._priority,
             deadline=self._until,
-            on_asked=self._on_asked,
+            on_asked=self._asked,
         )
         try:
             async with aclosing(stream) as events:

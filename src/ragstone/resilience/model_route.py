@@ -6,7 +6,7 @@ is the caller's: text that was seen cannot be taken back.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass
 from random import Random
@@ -19,7 +19,15 @@ from ragstone.domain.errors import (
     ModelTimedOut,
 )
 from ragstone.domain.principal import Priority
-from ragstone.ports import Clock, Finished, LanguageModel, ModelChosen, Prompt, TextDelta
+from ragstone.ports import (
+    Clock,
+    Finished,
+    LanguageModel,
+    ModelChosen,
+    ModelOffer,
+    Prompt,
+    TextDelta,
+)
 from ragstone.resilience.dependency import Dependency
 from ragstone.resilience.dependency_parts import DependencyObserver, Unobserved
 from ragstone.resilience.retry import Retries, RetrySettings
@@ -34,7 +42,8 @@ class _Call:
     tenant: str
     priority: Priority
     deadline: float
-    on_asked: Callable[[], None]
+    on_asked: Callable[[str], Awaitable[None]]
+    models: Sequence[str] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +88,15 @@ class GuardedRoute:
     def name(self) -> str:
         return self._endpoints[0].model.name
 
+    @property
+    def offers(self) -> Sequence[ModelOffer]:
+        return [
+            ModelOffer(
+                name=endpoint.model.name, quality=1, region="", input_price=0, output_price=0
+            )
+            for endpoint in self._endpoints
+        ]
+
     async def stream(
         self,
         prompt: Prompt,
@@ -86,9 +104,10 @@ class GuardedRoute:
         tenant: str,
         priority: Priority,
         deadline: float,
-        on_asked: Callable[[], None],
+        on_asked: Callable[[str], Awaitable[None]],
+        models: Sequence[str] | None = None,
     ) -> AsyncGenerator[ModelChosen | TextDelta | Finished, None]:
-        opened = await self._open(_Call(prompt, tenant, priority, deadline, on_asked))
+        opened = await self._open(_Call(prompt, tenant, priority, deadline, on_asked, models))
         finished: Finished | None = None
         async with opened.resources:
             yield opened.chosen
@@ -176,7 +195,7 @@ class GuardedRoute:
         )
         async with AsyncExitStack() as resources:
             await resources.enter_async_context(attempt)
-            call.on_asked()
+            await call.on_asked(model.name)
             if first:
                 endpoint.retries.budget.deposit()  # only for what is really sent
             events = model.stream(call.prompt, deadline=call.deadline)
