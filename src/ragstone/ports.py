@@ -8,7 +8,7 @@ All methods raise `RagstoneError`s only. Absolute deadlines are in the seconds o
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import Literal, Protocol
+from typing import Final, Literal, Protocol
 
 import msgspec
 
@@ -31,6 +31,7 @@ from ragstone.domain.job import DocumentError, Job, JobCounts, JobState
 from ragstone.domain.passage import Passage, SearchResult
 from ragstone.domain.principal import Principal, Priority, Scope
 from ragstone.domain.query import SearchRequest
+from ragstone.domain.quota import RateLimits, TokensTaken
 from ragstone.domain.usage import Usage
 
 
@@ -207,13 +208,15 @@ class ModelRoute(Protocol):
         priority: Priority,
         deadline: float,
         on_asked: Callable[[str], Awaitable[None]],
+        on_failed: Callable[[Exception], None] = ...,
         models: Sequence[str] | None = None,
     ) -> AsyncGenerator[ModelChosen | TextDelta | Finished, None]:
         """`ModelChosen` right before the first delta, then as `LanguageModel.stream`.
 
         `on_asked` is awaited, with the model's name, for each attempt that got a permit and is
         sent next; when it raises `BudgetExhausted`, the next model of the route is tried.
-        `models`: only these, in this order.
+        `on_failed` hears why such an attempt failed before its first delta. `models`: only
+        these, in this order.
 
         Retries and fails over only before the first delta. Closing the generator ends the
         call. Raises the last endpoint's `DependencyError` (`ModelError`, `CircuitOpen`,
@@ -266,6 +269,9 @@ class ApiKey(msgspec.Struct, frozen=True, kw_only=True):
     revoked_at: float | None = None
     priority: Priority | None = None
     """None: the application's."""
+    requests_per_minute: int | None = None
+    tokens_per_minute: int | None = None
+    """None: as the settings say for every key. 0: as many as it likes."""
 
 
 class Tombstone(msgspec.Struct, frozen=True, kw_only=True):
@@ -474,6 +480,31 @@ class Admission(Protocol):
         ...
 
 
+class Quotas(Protocol):
+    """How much each key and each tenant may ask in a minute; see `governance/quotas`.
+
+    Nothing here waits. A caller without limits costs next to nothing.
+    """
+
+    def check_request(self, principal: Principal) -> None:
+        """Counts a request of the key and of the tenant, or neither. Raises `RateLimited`."""
+        ...
+
+    def take_tokens(self, principal: Principal, tokens: int) -> TokensTaken | None:
+        """Charges key and tenant, or neither, with what a model may use at most; None where
+        tokens are not limited. Right before a model is asked. Raises `TokensRateLimited`."""
+        ...
+
+    def correct_tokens(self, taken: TokensTaken, used: int) -> None:
+        """Gives back what was not used, or charges what was used beyond. Once for each
+        `taken`; 0 when the model was not asked in the end."""
+        ...
+
+    def standing(self, principal: Principal) -> RateLimits | None:
+        """For the caller to know; None where nothing is limited."""
+        ...
+
+
 class Ledger(Protocol):
     """Where budgets are held. One for each process; see `governance/ledger`.
 
@@ -521,26 +552,45 @@ class Ledger(Protocol):
         ...
 
 
+LEASE_ANSWER_SECONDS: Final = 600.0
+"""For how long `BudgetStore.lease` gives the same answer under the same number."""
+
+
 class BudgetStore(Protocol):
     """The durable side of the ledger. Raises `RecordsUnavailable`.
 
-    For every account: settled, plus what is out in slices, is at most the cap. Every call
-    that returned survives a `kill -9`.
+    For every account: settled, plus what is out in slices, is at most the cap, or nothing more
+    is granted (a cap may be lowered below it). Every call that returned survives a `kill -9`.
     """
 
     async def budgets(self, tenant: str) -> list[Budget]: ...
 
-    async def lease(self, holder: str, wants: Sequence[Want], *, seconds: float) -> list[Grant]:
+    async def lease(
+        self, holder: str, wants: Sequence[Want], *, seconds: float, number: int | None = None
+    ) -> list[Grant]:
         """For each want a grant, in order, of 0 or of `least` to `most`; the holder's lease on
-        all it has is prolonged to `seconds` from now. A budget that is gone grants 0."""
+        all it has is prolonged to `seconds` from now. A budget that is gone grants 0, and a
+        holder that has ended gets 0.
+
+        Asked again under the same `number` (up to 2^63 - 1), as after an answer that was lost,
+        it grants nothing more and says the same: for `LEASE_ANSWER_SECONDS`.
+        """
         ...
 
     async def report(self, report: LedgerReport, *, seconds: float) -> None:
-        """Takes effect once for each holder and sequence; prolongs the lease."""
+        """Takes effect once for each holder and sequence; prolongs the lease.
+
+        Sequences rise: one below the last that was seen counts as seen. More settled than the
+        holder holds is booked all the same, also beyond the cap: money that was spent was spent.
+        """
         ...
 
     async def expire(self) -> list[str]:
-        """Charges in full what holders hold whose lease has run out; returns their names."""
+        """Charges in full what holders hold whose lease has run out; returns their names.
+
+        A holder that lives after all may go on: what it spends of its slices is paid for, and
+        what it returns of them is credited.
+        """
         ...
 
 
@@ -549,10 +599,13 @@ class BudgetRecords(BudgetStore, Protocol):
 
     async def put_budget(self, budget: Budget) -> Budget:
         """Made, or changed where tenant, scope, name, period and unit are those of an earlier
-        one, whose id it keeps."""
+        one, whose id and `created_at` it keeps."""
         ...
 
-    async def delete_budget(self, tenant: str, budget_id: str) -> bool: ...
+    async def delete_budget(self, tenant: str, budget_id: str) -> bool:
+        """False if absent. Nothing more is granted; what is out may still be reported. Made
+        again, it has another id and counts from 0."""
+        ...
 
     async def spent(self, tenant: str) -> list[Spent]:
         """Every budget in its present period; those for `EACH` once for each name that spent,
@@ -562,7 +615,8 @@ class BudgetRecords(BudgetStore, Protocol):
     async def usage(
         self, tenant: str | None, *, by: UsageBy, since: float, until: float
     ) -> list[UsageTotal]:
-        """Sums of whole hours from the one that holds `since`; the dearest first, or by time."""
+        """Sums of whole hours, from the one that holds `since` to the last that begins before
+        `until`; the dearest first, or by time. Of all tenants where `tenant` is None."""
         ...
 
 

@@ -26,6 +26,9 @@ class Principal(msgspec.Struct, frozen=True, kw_only=True):
     """The API key that vouches for this principal; None for the local operator."""
     priority: Priority | None = None
     """As its key says; None: the application's."""
+    requests_per_minute: int | None = None
+    tokens_per_minute: int | None = None
+    """As its key says; None: as the settings say for every key. 0: as many as it likes."""
 
     def access_tokens(self) -> list[str]:
         """Everything this principal may match, sorted; see `access_token`."""
