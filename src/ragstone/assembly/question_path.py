@@ -94,6 +94,7 @@ def _recipe(settings: Settings) -> Recipe:
         model_seconds=settings.llm.timeout_seconds,
         rerank_seconds=settings.reranker.timeout_seconds,
         cache_ttl_seconds=settings.cache.ttl_seconds,
+        escalation=settings.routing.escalate,
     )
 
 

@@ -101,7 +101,8 @@ async def answer(
             writing = generate(
                 material,
                 tenant=principal.tenant, priority=priority,
-                route=s.model, model_seconds=recipe.model_seconds, embedder=s.embedder,
+                route=s.model, escalation=recipe.escalation,
+                model_seconds=recipe.model_seconds, embedder=s.embedder,
                 ladder=s.ladder, permit=permit, streamed=streamed,
                 deadline=deadline, trace=trace, bill=bill,
             )  # fmt: skip

@@ -1,27 +1,33 @@
 """Stage 10: who answers. The model; else an extract of the passages; else the passages."""
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from ragstone.domain.answer import AnswerKind, Citation, Span
+from ragstone.domain.application import Application
 from ragstone.domain.errors import (
+    BudgetExhausted,
     DeadlineExceeded,
     DependencyBusy,
     DependencyError,
     Overloaded,
+    TokensRateLimited,
     TooManyRequests,
 )
 from ragstone.domain.principal import Priority
+from ragstone.governance.routing import better, order
 from ragstone.observe.trace import Trace
+from ragstone.pipeline.escalate import Escalation, Writer, Writing, write_escalating
 from ragstone.pipeline.events import Written
 from ragstone.pipeline.extract import Extract, extract
 from ragstone.pipeline.material import Material
 from ragstone.pipeline.settle import Bill
 from ragstone.pipeline.verify import cite
-from ragstone.pipeline.write import ModelWriter
+from ragstone.pipeline.write import ModelWriter, may_abstain
 from ragstone.ports import Embedder, ModelRoute, Permit
 from ragstone.resilience.deadline import Deadline
 from ragstone.resilience.ladder import LoadLadder
@@ -41,6 +47,7 @@ async def generate(
     tenant: str,
     priority: Priority,
     route: ModelRoute | None,
+    escalation: Escalation,
     model_seconds: float,
     embedder: Embedder,
     ladder: LoadLadder,
@@ -56,25 +63,35 @@ async def generate(
     is the model's work or the client's reading. An extract after a model that was asked waits
     for a slot once more.
 
-    A route that fails before its first word is replaced by an extract, labelled
-    `extractive_answer`; one that fails later raises, since text that was seen cannot be taken
-    back. Where the answer is not `streamed` nothing was seen, and the pieces are void.
+    A route that fails before its first word, or whose budget is spent, is replaced by an
+    extract, labelled `extractive_answer`; one that fails later raises, since text that was seen
+    cannot be taken back. Where the answer is not `streamed` nothing was seen, and the pieces
+    are void.
     """
     cause: Exception | None = None
     if route is not None and material.passages:
-        writer = ModelWriter(
-            route,
-            tenant=tenant, priority=priority, model_seconds=model_seconds,
-            on_asked=permit.free_slot, ladder=ladder, deadline=deadline, trace=trace, bill=bill,
-        )  # fmt: skip
+
+        def write(models: Sequence[str]) -> Writing:
+            writer = ModelWriter(
+                route, models,
+                tenant=tenant, priority=priority, model_seconds=model_seconds,
+                on_asked=permit.free_slot, ladder=ladder,
+                deadline=deadline, trace=trace, bill=bill,
+            )  # fmt: skip
+            return writer.write(material)
+
         begun = False
         try:
-            async with aclosing(writer.write(material)) as pieces:
+            hurried = ladder.takes("shorter_answer", priority)
+            writing = _by_models(
+                write, route, "off" if hurried else escalation, material.application, trace, bill
+            )
+            async with aclosing(writing) as pieces:
                 async for piece in pieces:
                     begun = True
                     yield piece
             return
-        except (DependencyError, DeadlineExceeded) as error:
+        except (DependencyError, DeadlineExceeded, BudgetExhausted, TokensRateLimited) as error:
             if begun and streamed:
                 raise
             cause = error
@@ -83,6 +100,36 @@ async def generate(
     permit.free_slot()
     yield written.text
     yield written
+
+
+def _by_models(
+    write: Writer,
+    route: ModelRoute,
+    escalation: Escalation,
+    application: Application,
+    trace: Trace,
+    bill: Bill,
+) -> Writing:
+    """Which models of the route write, and in which order: as the budgets stand.
+
+    Raises `BudgetExhausted` where none may.
+    """
+    models = order(route.offers, bill.standing)
+    if not models:
+        raise BudgetExhausted(
+            "The budget for language models is spent.",
+            remedy="Raise it with `ragstone budgets set`, or wait for its next period.",
+        )
+    if models[0] != route.name:
+        trace.degrade("economy_model")
+    return write_escalating(
+        write,
+        models,
+        partial(better, route.offers),
+        when=escalation if bill.standing == "normal" else "off",
+        may_abstain=partial(may_abstain, application=application),
+        on_escalated=bill.escalated,
+    )
 
 
 @dataclass(frozen=True, slots=True)

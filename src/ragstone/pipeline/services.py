@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from ragstone.domain.query import FusionSettings
 from ragstone.observe.metrics import Metrics
+from ragstone.pipeline.escalate import Escalation
 from ragstone.ports import (
     Admission,
     CacheStore,
@@ -33,6 +34,8 @@ class Recipe:
     """Longest generation, within the request's deadline."""
     rerank_seconds: float
     cache_ttl_seconds: float
+    escalation: Escalation = "off"
+    """When a better model of the route is asked after the first."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Final
 
-from ragstone.domain.budget import Amount, Spender, UsageRow
+from ragstone.domain.budget import Amount, Spender, Standing, UsageRow
 from ragstone.domain.usage import Usage
 from ragstone.observe.metrics import Metrics
 from ragstone.ports import Ledger
@@ -21,6 +21,14 @@ class Bill:
     usage: Usage = field(default_factory=Usage)
     model: str = "none"
     outcome: str = _UNDECIDED
+    standing: Standing = "normal"
+    """How the budgets were when the question came."""
+    escalated_from: str | None = None
+    """The model whose answer was replaced by that of a better one."""
+
+    def escalated(self, model: str) -> None:
+        """Notes that `model`'s answer was replaced."""
+        self.escalated_from = model
 
 
 @asynccontextmanager

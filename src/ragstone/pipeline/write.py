@@ -1,7 +1,7 @@
 """Stage 10, with a model: its stream becomes an answer whose citations exist."""
 
 import math
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 
 import msgspec
@@ -35,6 +35,7 @@ class ModelWriter:
     def __init__(
         self,
         route: ModelRoute,
+        models: Sequence[str],
         *,
         tenant: str,
         priority: Priority,
@@ -46,6 +47,7 @@ class ModelWriter:
         bill: Bill,
     ) -> None:
         self._route = route
+        self._models = models
         self._tenant = tenant
         self._priority: Priority = priority
         self._until = deadline.model_until(model_seconds)
@@ -136,6 +138,7 @@ class ModelWriter:
             priority=self._priority,
             deadline=self._until,
             on_asked=self._asked,
+            models=self._models,
         )
         try:
             async with aclosing(stream) as events:
@@ -162,10 +165,18 @@ class ModelWriter:
             raise
 
 
+def may_abstain(beginning: str, application: Application) -> bool:
+    """Whether a text that begins so may still say that nothing was found."""
+    return application.not_found.casefold().startswith(_plain(beginning))
+
+
 def _says_not_found(text: str, application: Application) -> bool:
     """The agreed sentence, give or take quotes and closing punctuation."""
-    plain = text.strip().strip("\"'*").rstrip(".").casefold()
-    return plain == application.not_found.rstrip(".").casefold()
+    return _plain(text) == _plain(application.not_found)
+
+
+def _plain(text: str) -> str:
+    return text.strip().strip("\"'*").rstrip(".").casefold()
 
 
 def _estimate(prompt: Prompt, output_chars: int) -> Usage:

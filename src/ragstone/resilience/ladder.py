@@ -18,6 +18,7 @@ RungName = Literal[
     "fewer_passages",
     "shorter_answer",
     "fallback_model",
+    "economy_model",
     "lexical_only",
     "partial_index",
     "extractive_answer",
@@ -41,7 +42,14 @@ class Rung:
     saves: str
     costs: str
     """In quality."""
-    moved_by: Literal["load", "failure", "load, failure", "failure, a full model", "the model"]
+    moved_by: Literal[
+        "load",
+        "failure",
+        "load, failure",
+        "failure, a full model or budget",
+        "a budget",
+        "the model",
+    ]
     says: str
     """What the response says besides the name."""
 
@@ -88,6 +96,14 @@ RUNGS: Final = (
         "`model`",
     ),
     Rung(
+        "economy_model",
+        "the dearer models of the route",
+        "money, once a budget is nearly spent (`budgets.economy_at`)",
+        "as good as the model that answered, which `model` names",
+        "a budget",
+        "`model`; `receipt.standing`",
+    ),
+    Rung(
         "lexical_only",
         "the search by meaning",
         "the embedding",
@@ -108,7 +124,7 @@ RUNGS: Final = (
         "the language model: sentences of the passages are quoted",
         "waiting for a model that fails or is full",
         "no reasoning over several passages, no rewording",
-        "failure, a full model",
+        "failure, a full model or budget",
         "`answer_kind` `extractive`; a notice that says why",
     ),
     Rung(

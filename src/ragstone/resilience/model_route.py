@@ -13,6 +13,7 @@ from random import Random
 from typing import Final
 
 from ragstone.domain.errors import (
+    BudgetExhausted,
     DeadlineExceeded,
     DependencyError,
     ModelProtocolError,
@@ -36,6 +37,10 @@ _LEAST_SECONDS: Final = 0.2
 """With less left before the deadline, no model is asked any more."""
 
 
+def _ignore(error: Exception) -> None:
+    """Nobody counts what failed attempts cost."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Call:
     prompt: Prompt
@@ -43,6 +48,7 @@ class _Call:
     priority: Priority
     deadline: float
     on_asked: Callable[[str], Awaitable[None]]
+    on_failed: Callable[[Exception], None]
     models: Sequence[str] | None
 
 
@@ -51,7 +57,6 @@ class _Endpoint:
     model: LanguageModel
     dependency: Dependency
     retries: Retries
-    position: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,13 +80,19 @@ class GuardedRoute:
         random: Random,
         retry: RetrySettings,
         observer: DependencyObserver | None = None,
+        offers: Sequence[ModelOffer] = (),
     ) -> None:
-        """`endpoints`: at least one, the preferred one first."""
+        """`endpoints`: at least one, the preferred one first; `offers`: one for each, or none
+        where nobody chooses."""
         self._clock = clock
         self._observer = observer or Unobserved()
         self._endpoints = [
-            _Endpoint(model, dependency, Retries(retry, random=random), position)
-            for position, (model, dependency) in enumerate(endpoints)
+            _Endpoint(model, dependency, Retries(retry, random=random))
+            for model, dependency in endpoints
+        ]
+        self._offers = list(offers) or [
+            ModelOffer(name=model.name, quality=0, region="", input_price=0, output_price=0)
+            for model, _ in endpoints
         ]
 
     @property
@@ -90,12 +101,7 @@ class GuardedRoute:
 
     @property
     def offers(self) -> Sequence[ModelOffer]:
-        return [
-            ModelOffer(
-                name=endpoint.model.name, quality=1, region="", input_price=0, output_price=0
-            )
-            for endpoint in self._endpoints
-        ]
+        return self._offers
 
     async def stream(
         self,
@@ -105,9 +111,12 @@ class GuardedRoute:
         priority: Priority,
         deadline: float,
         on_asked: Callable[[str], Awaitable[None]],
+        on_failed: Callable[[Exception], None] = _ignore,
         models: Sequence[str] | None = None,
     ) -> AsyncGenerator[ModelChosen | TextDelta | Finished, None]:
-        opened = await self._open(_Call(prompt, tenant, priority, deadline, on_asked, models))
+        opened = await self._open(
+            _Call(prompt, tenant, priority, deadline, on_asked, on_failed, models)
+        )
         finished: Finished | None = None
         async with opened.resources:
             yield opened.chosen
@@ -131,38 +140,54 @@ class GuardedRoute:
 
     async def _open(self, call: _Call) -> _Opened:
         """The first endpoint that begins to answer."""
-        last: DependencyError | None = None
-        for endpoint in self._endpoints:
+        last: DependencyError | BudgetExhausted | None = None
+        tried = self._named(call.models)
+        for position, endpoint in enumerate(tried):
             if last is not None and call.deadline - self._clock.monotonic() < _LEAST_SECONDS:
                 break
+            until = self._until(tried[position + 1 :], call)
             try:
-                return await self._open_at(endpoint, call, self._until(endpoint, call))
-            except DependencyError as error:
+                return await self._open_at(endpoint, call, until, fallback=position > 0)
+            except (DependencyError, BudgetExhausted) as error:
                 last = error
-        assert last is not None
+        assert last is not None, "a route is asked for at least one model that it has"
         raise last
 
-    def _until(self, endpoint: _Endpoint, call: _Call) -> float:
+    def _named(self, models: Sequence[str] | None) -> list[_Endpoint]:
+        """In the order of the names; all of them where there are none."""
+        if models is None:
+            return self._endpoints
+        return [
+            endpoint
+            for name in models
+            for endpoint in self._endpoints
+            if endpoint.model.name == name
+        ]
+
+    def _until(self, later: Sequence[_Endpoint], call: _Call) -> float:
         """When the first delta must be there.
 
         An endpoint and each of its available successors have equal shares of what is left, so
         that a first token that never comes leaves the next one as much as this one had.
         """
-        later = self._endpoints[endpoint.position + 1 :]
         successors = sum(other.dependency.available for other in later)
         if not successors:
             return call.deadline
         now = self._clock.monotonic()
         return now + (call.deadline - now) / (1 + successors)
 
-    async def _open_at(self, endpoint: _Endpoint, call: _Call, until: float) -> _Opened:
+    async def _open_at(
+        self, endpoint: _Endpoint, call: _Call, until: float, *, fallback: bool
+    ) -> _Opened:
         """Raises the last attempt's `DependencyError`, and `DeadlineExceeded` when it is the
         request's."""
         attempts = 0
         while True:
             attempts += 1
             try:
-                opened = await self._attempt(endpoint, call, until, first=attempts == 1)
+                opened = await self._attempt(
+                    endpoint, call, until, first=attempts == 1, fallback=fallback
+                )
             except DeadlineExceeded:
                 self._note_retry(endpoint, attempts, "error")
                 if until >= call.deadline:
@@ -187,7 +212,7 @@ class GuardedRoute:
             self._observer.retried(endpoint.dependency.name, outcome)
 
     async def _attempt(
-        self, endpoint: _Endpoint, call: _Call, until: float, *, first: bool
+        self, endpoint: _Endpoint, call: _Call, until: float, *, first: bool, fallback: bool
     ) -> _Opened:
         model = endpoint.model
         attempt = endpoint.dependency.attempt(
@@ -200,10 +225,14 @@ class GuardedRoute:
                 endpoint.retries.budget.deposit()  # only for what is really sent
             events = model.stream(call.prompt, deadline=call.deadline)
             await resources.enter_async_context(aclosing(events))
-            event = await self._first_event(events, model.name, call, until)
+            try:
+                event = await self._first_event(events, model.name, call, until)
+            except Exception as error:
+                call.on_failed(error)
+                raise
             attempt.first_result()
             return _Opened(
-                chosen=ModelChosen(name=model.name, fallback=endpoint.position > 0),
+                chosen=ModelChosen(name=model.name, fallback=fallback),
                 first=event,
                 rest=events,
                 resources=resources.pop_all(),
