@@ -1,5 +1,6 @@
 """Budgets: who may spend how much in a day or a month, and what was spent."""
 
+from datetime import UTC, datetime
 from typing import Final, Literal
 
 import msgspec
@@ -36,6 +37,17 @@ class Budget(msgspec.Struct, frozen=True, kw_only=True):
     refused. None: nothing that costs is done beyond `limit`, and what costs nothing goes on."""
     created_at: float = 0.0
     updated_at: float = 0.0
+
+
+def period_bounds(period: BudgetPeriod, at: float) -> tuple[int, int]:
+    """When the period that holds `at` begins and ends, in Unix seconds."""
+    day = datetime.fromtimestamp(at, UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    if period == "day":
+        start = int(day.timestamp())
+        return start, start + 86_400  # Unix days have no leap seconds
+    first = day.replace(day=1)
+    following = first.replace(year=first.year + first.month // 12, month=first.month % 12 + 1)
+    return int(first.timestamp()), int(following.timestamp())
 
 
 class Spender(msgspec.Struct, frozen=True, kw_only=True):
@@ -142,8 +154,12 @@ class Spent(msgspec.Struct, frozen=True, kw_only=True):
     period_start: int
     period_end: int
     settled: int
+    """Against the `limit`."""
     outstanding: int
     """Out in slices: reserved, or not yet reported."""
+    hard_settled: int = 0
+    """Against the `hard_limit`, where there is one."""
+    hard_outstanding: int = 0
 
 
 UsageBy = Literal["tenant", "application", "model", "key", "user", "day", "hour"]

@@ -1,0 +1,194 @@
+"""`BudgetRecords` in this process's memory: for tests, simulations and trials."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+
+import msgspec
+
+from ragstone.domain.budget import (
+    EACH,
+    Account,
+    Budget,
+    Grant,
+    LedgerReport,
+    Pool,
+    Spent,
+    UsageBy,
+    UsageRow,
+    UsageTotal,
+    Want,
+    period_bounds,
+)
+from ragstone.domain.usage import Usage
+from ragstone.ports import Clock
+from ragstone.records.slices import Counted, Slice, booked, cap_of, charged, freed, grant, granted
+from ragstone.records.usage_lines import LABELS, in_order, storable_row, whole_hours
+
+
+class _Holder(msgspec.Struct):
+    lease_until: float = 0.0
+    sequence: int = 0
+    ended: bool = False
+    slices: dict[Account, Slice] = msgspec.field(default_factory=dict)
+    answers: dict[int, list[Grant]] = msgspec.field(default_factory=dict)
+
+
+class MemoryBudgets:
+    """Implements `ports.BudgetRecords`; its docstrings there. Nothing awaits, so all is atomic."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._budgets: dict[str, Budget] = {}
+        self._accounts: dict[Account, Counted] = {}
+        self._holders: defaultdict[str, _Holder] = defaultdict(_Holder)
+        self._usage: list[UsageRow] = []
+
+    async def budgets(self, tenant: str) -> list[Budget]:
+        return [budget for budget in self._budgets.values() if budget.tenant == tenant]
+
+    async def lease(
+        self, holder: str, wants: Sequence[Want], *, seconds: float, number: int | None = None
+    ) -> list[Grant]:
+        asking = self._prolonged(holder, seconds)
+        if number is not None and number in asking.answers:
+            return asking.answers[number]
+        grants = [self._grant(asking, want) for want in wants]
+        if number is not None:
+            asking.answers[number] = grants
+        return grants
+
+    async def report(self, report: LedgerReport, *, seconds: float) -> None:
+        holder = self._prolonged(report.holder, seconds)
+        if report.sequence <= holder.sequence:
+            return
+        after: dict[Account, tuple[Counted, Slice]] = {}
+        for of in report.accounts:
+            before = after.get(of.account) or self._standing(holder, of.account)
+            after[of.account] = booked(before[0], before[1], of)
+        for account, standing in after.items():
+            self._put(holder, account, *standing)
+        self._usage.extend(storable_row(row) for row in report.usage)
+        holder.sequence = report.sequence
+        if report.last:
+            holder.ended = True
+            for account, slice_ in list(holder.slices.items()):
+                self._put(holder, account, freed(self._accounts[account], slice_), Slice())
+
+    async def expire(self) -> list[str]:
+        now = self._clock.time()
+        names = []
+        for name, holder in self._holders.items():
+            out = [account for account, slice_ in holder.slices.items() if slice_.held]
+            if holder.lease_until <= now and out:
+                names.append(name)
+                for account in out:
+                    self._put(holder, account, *charged(*self._standing(holder, account)))
+        return sorted(names)
+
+    async def put_budget(self, budget: Budget) -> Budget:
+        for earlier in self._budgets.values():
+            if _same(earlier) == _same(budget):
+                budget = msgspec.structs.replace(
+                    budget, id=earlier.id, created_at=earlier.created_at
+                )
+                break
+        self._budgets[budget.id] = budget
+        return budget
+
+    async def delete_budget(self, tenant: str, budget_id: str) -> bool:
+        found = self._budgets.get(budget_id)
+        if found is None or found.tenant != tenant:
+            return False
+        del self._budgets[budget_id]
+        return True
+
+    async def spent(self, tenant: str) -> list[Spent]:
+        return [line for budget in await self.budgets(tenant) for line in self._spent(budget)]
+
+    async def usage(
+        self, tenant: str | None, *, by: UsageBy, since: float, until: float
+    ) -> list[UsageTotal]:
+        first, end = whole_hours(since, until)
+        sums: dict[str, UsageTotal] = {}
+        for row in self._usage:
+            if first <= row.hour < end and tenant in (None, row.tenant):
+                label = LABELS[by](row)
+                sums[label] = _plus(sums.get(label) or _nothing(label), row)
+        return in_order(list(sums.values()), by)
+
+    def _prolonged(self, name: str, seconds: float) -> _Holder:
+        holder = self._holders[name]
+        holder.lease_until = self._clock.time() + seconds
+        return holder
+
+    def _standing(self, holder: _Holder, account: Account) -> tuple[Counted, Slice]:
+        return (
+            self._accounts.get(account, Counted()),
+            holder.slices.get(account, Slice()),
+        )
+
+    def _put(self, holder: _Holder, account: Account, counted: Counted, slice_: Slice) -> None:
+        self._accounts[account] = counted
+        if slice_ == Slice():
+            holder.slices.pop(account, None)
+        else:
+            holder.slices[account] = slice_
+
+    def _grant(self, holder: _Holder, want: Want) -> Grant:
+        account = want.account
+        budget = self._budgets.get(account.budget_id)
+        cap = cap_of(budget, want)
+        counted, slice_ = self._standing(holder, account)
+        amount = 0 if holder.ended else grant(counted, want, cap)
+        if amount:
+            counted, slice_ = granted(counted, slice_, amount)
+            self._put(holder, account, counted, slice_)
+        return Grant(account=account, amount=amount, used=counted.used, cap=cap)
+
+    def _spent(self, budget: Budget) -> list[Spent]:
+        start, end = period_bounds(budget.period, self._clock.time())
+        names = {
+            account.name
+            for account in self._accounts
+            if (account.budget_id, account.period_start) == (budget.id, start)
+        }
+        if not names:
+            names = {"" if budget.name == EACH else budget.name}
+
+        def counted(name: str, pool: Pool) -> Counted:
+            return self._accounts.get(Account(budget.id, name, start, pool), Counted())
+
+        return [
+            Spent(
+                budget=budget,
+                name=name,
+                period_start=start,
+                period_end=end,
+                settled=counted(name, "limit").settled,
+                outstanding=counted(name, "limit").outstanding,
+                hard_settled=counted(name, "hard").settled,
+                hard_outstanding=counted(name, "hard").outstanding,
+            )
+            for name in sorted(names)
+        ]
+
+
+def _same(budget: Budget) -> tuple[str, ...]:
+    return (budget.tenant, budget.scope, budget.name, budget.period, budget.unit)
+
+
+def _nothing(label: str) -> UsageTotal:
+    return UsageTotal(
+        by=label, questions=0, cached=0, usage=Usage(), nanodollars=0, saved_nanodollars=0
+    )
+
+
+def _plus(total: UsageTotal, row: UsageRow) -> UsageTotal:
+    return UsageTotal(
+        by=total.by,
+        questions=total.questions + row.questions,
+        cached=total.cached + row.cached,
+        usage=total.usage + row.usage,
+        nanodollars=total.nanodollars + row.nanodollars,
+        saved_nanodollars=total.saved_nanodollars + row.saved_nanodollars,
+    )

@@ -1,0 +1,79 @@
+"""The arithmetic of accounts and slices, alike for every implementation.
+
+An account counts what was settled and what is out in slices. A slice is what one holder has of
+an account: `held` is out, `charged` was counted as settled when the holder's lease ran out.
+Of a holder that lives after all, what it spends comes out of `charged` first, since that is
+paid for already.
+"""
+
+import msgspec
+
+from ragstone.domain.budget import AccountReport, Budget, Want
+from ragstone.domain.errors import InvalidRequest
+
+
+class Counted(msgspec.Struct, frozen=True):
+    """What is counted against one cap."""
+
+    settled: int = 0
+    outstanding: int = 0
+
+    @property
+    def used(self) -> int:
+        return self.settled + self.outstanding
+
+
+class Slice(msgspec.Struct, frozen=True):
+    """What one holder has of an account."""
+
+    held: int = 0
+    charged: int = 0
+
+
+def cap_of(budget: Budget | None, want: Want) -> int:
+    """Of the account that is wanted; 0 for a budget that is gone, or another tenant's."""
+    if budget is None or budget.tenant != want.tenant:
+        return 0
+    return budget.limit if want.account.pool == "limit" else budget.hard_limit or 0
+
+
+def grant(counted: Counted, want: Want, cap: int) -> int:
+    """As much as is left, up to `most`; 0 where that is less than `least`."""
+    amount = min(want.most, cap - counted.used)
+    return amount if amount >= max(want.least, 1) else 0
+
+
+def granted(counted: Counted, slice_: Slice, amount: int) -> tuple[Counted, Slice]:
+    return (
+        Counted(counted.settled, counted.outstanding + amount),
+        Slice(slice_.held + amount, slice_.charged),
+    )
+
+
+def booked(counted: Counted, slice_: Slice, report: AccountReport) -> tuple[Counted, Slice]:
+    """After what the holder spent and returned. Raises `InvalidRequest` for less than nothing."""
+    if report.settled < 0 or report.returned < 0:
+        raise InvalidRequest("A process reported to have spent or returned less than nothing.")
+    paid = min(report.settled, slice_.charged)
+    spent = report.settled - paid  # beyond what is held too: it was spent
+    taken = min(spent, slice_.held)
+    held, charged = slice_.held - taken, slice_.charged - paid
+    back = min(report.returned, held)
+    credit = min(report.returned - back, charged)
+    return (
+        Counted(counted.settled + spent - credit, counted.outstanding - taken - back),
+        Slice(held - back, charged - credit),
+    )
+
+
+def freed(counted: Counted, slice_: Slice) -> Counted:
+    """After the holder has ended, having reported all that it spent."""
+    return Counted(counted.settled - slice_.charged, counted.outstanding - slice_.held)
+
+
+def charged(counted: Counted, slice_: Slice) -> tuple[Counted, Slice]:
+    """After the holder's lease has run out: all that it may have spent counts as spent."""
+    return (
+        Counted(counted.settled + slice_.held, counted.outstanding - slice_.held),
+        Slice(0, slice_.charged + slice_.held),
+    )
