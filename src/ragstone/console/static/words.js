@@ -10,6 +10,7 @@ const RUNGS = {
   fewer_passages: "Fewer passages than usual were read.",
   shorter_answer: "The answer was kept shorter than usual.",
   fallback_model: "Another language model than usual wrote this answer.",
+  economy_model: "The budget is nearly spent: a cheaper language model wrote this answer.",
   passages_only: "No answer was written: these are the passages that were found.",
   extract_lexical: "The sentences were chosen by matching words, not by meaning.",
   extractive_answer: "No language model wrote this: it is an extract from the documents.",
