@@ -193,6 +193,10 @@ class RerankerSettings(_Group):
     """Its model's name."""
     api_key: SecretStr = SecretStr("")
     """Sent as a bearer token; never logged."""
+    price: Decimal | None = Field(default=None, ge=0)
+    """Dollars for a million tokens, where it is billed so."""
+    call_price: Decimal | None = Field(default=None, ge=0)
+    """Dollars for a thousand calls, where it is billed so."""
     timeout_seconds: float = Field(default=0.5, gt=0)
     """After this the fused order stands, and the response says so."""
 

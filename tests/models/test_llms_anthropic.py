@@ -117,7 +117,12 @@ async def test_cached_tokens_are_part_of_the_input(model, server) -> None:
         ),
         anthropic_event({"type": "message_stop"}),
     )
-    usage = Usage(input_tokens=1104, output_tokens=9, cached_input_tokens=1000)
+    usage = Usage(
+        input_tokens=1104,
+        output_tokens=9,
+        cached_input_tokens=1000,
+        written_input_tokens=100,
+    )
     assert (await said(model))[-1] == Finished(usage=usage, reason="stop")
 
 

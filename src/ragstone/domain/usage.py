@@ -15,6 +15,8 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True):
     output_tokens: int = 0
     cached_input_tokens: int = 0
     """Part of `input_tokens` that the provider served from its prompt cache."""
+    written_input_tokens: int = 0
+    """Part of `input_tokens` that the provider put into its prompt cache, at a price of its own."""
     embedding_tokens: int = 0
     rerank_tokens: int = 0
     estimated: bool = False
@@ -25,6 +27,7 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True):
             input_tokens=self.input_tokens + other.input_tokens,
             output_tokens=self.output_tokens + other.output_tokens,
             cached_input_tokens=self.cached_input_tokens + other.cached_input_tokens,
+            written_input_tokens=self.written_input_tokens + other.written_input_tokens,
             embedding_tokens=self.embedding_tokens + other.embedding_tokens,
             rerank_tokens=self.rerank_tokens + other.rerank_tokens,
             estimated=self.estimated or other.estimated,

@@ -219,4 +219,5 @@ def _counted(usage: _Usage) -> Usage:
         input_tokens=(usage.input_tokens or 0) + cached + written,
         output_tokens=usage.output_tokens or 0,
         cached_input_tokens=cached,
+        written_input_tokens=written,
     )

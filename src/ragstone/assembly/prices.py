@@ -1,0 +1,141 @@
+"""Settings become prices: configured, from the price list, or free. See docs/prices.md."""
+
+import ipaddress
+import socket
+from datetime import datetime
+from decimal import Decimal
+from typing import Final
+from urllib.parse import urlsplit
+
+from ragstone.domain.errors import UnknownPrice
+from ragstone.governance.prices import FREE, Price, PriceBook, Rate, nanodollars
+from ragstone.ports import Clock
+from ragstone.settings import LlmEndpoint, Settings
+
+_OWN_ADDRESSES: Final = {
+    "openai": "https://api.openai.com/v1",
+    "anthropic": "https://api.anthropic.com/v1",
+}
+_PRIVATE_NAMES: Final = (
+    *("localhost", "local", "internal", "lan", "home", "corp", "intranet", "private"),
+    *("test", "svc", "arpa"),
+)
+"""Last parts of names that the public DNS does not have (RFC 2606, 6761, 6762, 8375; ICANN keeps
+`internal`, `home` and `corp` back), or not for servers."""
+_THOUSAND: Final = 1000
+
+
+def open_prices(settings: Settings, clock: Clock) -> PriceBook:
+    """Raises `UnknownPrice` for what is billed at a price that nobody has said."""
+    now = datetime.fromtimestamp(clock.time()).astimezone()
+    endpoints: list[LlmEndpoint] = [settings.llm, *settings.llm.fallbacks]
+    models: dict[str, Price] = {}
+    for position, endpoint in enumerate(endpoints if settings.llm.model else []):
+        price = _of_model(endpoint, position, now)
+        known = models.get(endpoint.model)
+        models[endpoint.model] = price if known is None else known.dearer_of(price)
+    return PriceBook(
+        models=models,
+        best=max(endpoints, key=lambda endpoint: endpoint.quality).model or None,
+        embedder=_of_embedder(settings, now),
+        reranker=_of_reranker(settings),
+    )
+
+
+def _of_model(endpoint: LlmEndpoint, position: int, now: datetime) -> Price:
+    address = endpoint.base_url or _OWN_ADDRESSES[endpoint.provider]
+    given, output = endpoint.input_price, endpoint.output_price
+    base: Price | None = FREE
+    if (given is None or output is None) and not is_self_hosted(address):
+        base = _listed(address, endpoint.model, now, writes=True)
+    if base is None:
+        field = "llm" if not position else f"llm.fallbacks.{position - 1}"
+        setting = f"{field}.input_price and {field}.output_price"
+        raise _unknown("language model", endpoint.model, address, setting)
+    return _configured(base, given, endpoint.cached_input_price, output)
+
+
+def _of_embedder(settings: Settings, now: datetime) -> Price:
+    chosen = settings.embedder
+    if chosen.provider != "openai":
+        return FREE
+    address = chosen.base_url or _OWN_ADDRESSES["openai"]
+    base: Price | None = FREE
+    if chosen.price is None and not is_self_hosted(address):
+        base = _listed(address, chosen.model, now, writes=False)
+    if base is None:
+        raise _unknown("embedding model", chosen.model, address, "embedder.price")
+    return _configured(base, chosen.price, None, None)
+
+
+def _of_reranker(settings: Settings) -> Price:
+    """The list has none: providers charge for searches, or for tokens, as they like."""
+    chosen = settings.reranker
+    given, call = chosen.price, chosen.call_price
+    if given is None and call is None:
+        if not chosen.base_url or is_self_hosted(chosen.base_url):
+            return FREE
+        setting = "reranker.price or reranker.call_price"
+        raise _unknown("reranker", chosen.model, chosen.base_url, setting)
+    rate = nanodollars(given or Decimal(0))
+    return Price(
+        source="configured",
+        rates=(Rate(input=rate, cached_input=rate, written_input=rate),),
+        call=-(-nanodollars(call or Decimal(0)) // _THOUSAND),
+    )
+
+
+def _configured(
+    base: Price, read: Decimal | None, cached: Decimal | None, output: Decimal | None
+) -> Price:
+    """What is set wins over `base`, for calls of every length."""
+    if read is None and cached is None and output is None:
+        return base
+
+    def rate(listed: Rate) -> Rate:
+        plain = listed.input if read is None else nanodollars(read)
+        kept = listed.cached_input if read is None else plain
+        return Rate(
+            above=listed.above,
+            input=plain,
+            cached_input=kept if cached is None else nanodollars(cached),
+            written_input=max(plain, listed.written_input) if read is None else plain,
+            output=listed.output if output is None else nanodollars(output),
+        )
+
+    return Price(source="configured", rates=tuple(map(rate, base.rates)), call=base.call)
+
+
+def _listed(address: str, model: str, now: datetime, *, writes: bool) -> Price | None:
+    from ragstone.governance.price_list import listed  # half a second: only where it is needed
+
+    return listed(address, model, now=now, writes=writes)
+
+
+def _unknown(what: str, model: str, address: str, setting: str) -> UnknownPrice:
+    from ragstone.governance.price_list import NAME, near_names
+
+    near = near_names(address, model)
+    alike = f" Similar names there: {', '.join(near)}." if near else ""
+    host = urlsplit(address).hostname or address
+    return UnknownPrice(
+        f"The price of the {what} {model!r} at {host} is not known: {NAME} does not list it.",
+        remedy=f"Set {setting}, in dollars; 0 where it costs nothing.{alike}",
+        field=setting.partition(" ")[0],
+    )
+
+
+def is_self_hosted(base_url: str) -> bool:
+    """Whether nobody is billed at this address: a loopback or private one, or a name that the
+    public DNS does not have. Nothing is looked up."""
+    host = (urlsplit(base_url).hostname or "").rstrip(".").lower()
+    try:
+        return not ipaddress.ip_address(host.partition("%")[0]).is_global
+    except ValueError:
+        pass
+    try:  # `127.1`, `2130706433`, `0x7f000001`: numbers to a socket, too
+        return not ipaddress.ip_address(socket.inet_aton(host)).is_global
+    except (OSError, UnicodeError):
+        pass
+    _, dot, last = host.rpartition(".")
+    return bool(host) and (not dot or last in _PRIVATE_NAMES)
