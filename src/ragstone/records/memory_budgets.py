@@ -6,7 +6,6 @@ from collections.abc import Sequence
 import msgspec
 
 from ragstone.domain.budget import (
-    EACH,
     Account,
     Budget,
     Grant,
@@ -21,7 +20,17 @@ from ragstone.domain.budget import (
 )
 from ragstone.domain.usage import Usage
 from ragstone.ports import Clock
-from ragstone.records.slices import Counted, Slice, booked, cap_of, charged, freed, grant, granted
+from ragstone.records.slices import (
+    Counted,
+    Slice,
+    booked,
+    cap_of,
+    charged,
+    freed,
+    grant,
+    granted,
+    spent_lines,
+)
 from ragstone.records.usage_lines import LABELS, in_order, storable_row, whole_hours
 
 
@@ -146,31 +155,13 @@ class MemoryBudgets:
         return Grant(account=account, amount=amount, used=counted.used, cap=cap)
 
     def _spent(self, budget: Budget) -> list[Spent]:
-        start, end = period_bounds(budget.period, self._clock.time())
-        names = {
-            account.name
-            for account in self._accounts
-            if (account.budget_id, account.period_start) == (budget.id, start)
-        }
-        if not names:
-            names = {"" if budget.name == EACH else budget.name}
-
-        def counted(name: str, pool: Pool) -> Counted:
-            return self._accounts.get(Account(budget.id, name, start, pool), Counted())
-
-        return [
-            Spent(
-                budget=budget,
-                name=name,
-                period_start=start,
-                period_end=end,
-                settled=counted(name, "limit").settled,
-                outstanding=counted(name, "limit").outstanding,
-                hard_settled=counted(name, "hard").settled,
-                hard_outstanding=counted(name, "hard").outstanding,
-            )
-            for name in sorted(names)
-        ]
+        now = self._clock.time()
+        start, _ = period_bounds(budget.period, now)
+        counted: dict[str, dict[Pool, Counted]] = {}
+        for account, state in self._accounts.items():
+            if (account.budget_id, account.period_start) == (budget.id, start):
+                counted.setdefault(account.name, {})[account.pool] = state
+        return spent_lines(budget, counted, now=now)
 
 
 def _same(budget: Budget) -> tuple[str, ...]:

@@ -6,9 +6,11 @@ Of a holder that lives after all, what it spends comes out of `charged` first, s
 paid for already.
 """
 
+from collections.abc import Mapping
+
 import msgspec
 
-from ragstone.domain.budget import AccountReport, Budget, Want
+from ragstone.domain.budget import EACH, AccountReport, Budget, Pool, Spent, Want, period_bounds
 from ragstone.domain.errors import InvalidRequest
 
 
@@ -77,3 +79,29 @@ def charged(counted: Counted, slice_: Slice) -> tuple[Counted, Slice]:
         Counted(counted.settled + slice_.held, counted.outstanding - slice_.held),
         Slice(0, slice_.charged + slice_.held),
     )
+
+
+def spent_lines(
+    budget: Budget, counted: Mapping[str, Mapping[Pool, Counted]], *, now: float
+) -> list[Spent]:
+    """How the budget stands in the period that holds `now`, of which `counted` tells what there
+    is for each name: a line for each, or one for all where there is none yet."""
+    start, end = period_bounds(budget.period, now)
+    names = sorted(counted) or ["" if budget.name == EACH else budget.name]
+    lines = []
+    for name in names:
+        pools = counted.get(name, {})
+        limit, hard = pools.get("limit", Counted()), pools.get("hard", Counted())
+        lines.append(
+            Spent(
+                budget=budget,
+                name=name,
+                period_start=start,
+                period_end=end,
+                settled=limit.settled,
+                outstanding=limit.outstanding,
+                hard_settled=hard.settled,
+                hard_outstanding=hard.outstanding,
+            )
+        )
+    return lines

@@ -1,22 +1,21 @@
 """`Records` in SQLite or PostgreSQL."""
 
-import asyncio
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Self, TypeVar
 
 from sqlalchemy import Connection, Engine
 
 from ragstone.domain.collection import Collection, EmbedderIdentity
 from ragstone.domain.document import Document, DocumentSource
-from ragstone.domain.errors import RecordsUnavailable
 from ragstone.domain.job import DocumentError, Job, JobCounts, JobState
-from ragstone.ports import ApiKey, Clock, Tombstone
+from ragstone.ports import ApiKey, BudgetRecords, Clock, Tombstone
 from ragstone.records import collection_rows, document_rows, job_rows, key_rows
-from ragstone.records.engine import THREADS, for_writing, open_engine
+from ragstone.records.engine import open_engine
 from ragstone.records.failures import translated
 from ragstone.records.migrate import migrate
 from ragstone.records.refusals import require_embedder, require_own
+from ragstone.records.sql_budgets import SqlBudgets
+from ragstone.records.transactions import Transactions
 
 T = TypeVar("T")
 
@@ -24,20 +23,15 @@ T = TypeVar("T")
 class SqlRecords:
     """Implements `ports.Records`; its docstrings there.
 
-    Every method runs one function in one transaction, on a thread of its own pool: the event
-    loop never waits for a disk. SQLite has one writer, so there is one thread for writing,
-    and reads pass it by.
+    Every method runs one function in one transaction; see `transactions`.
     """
 
     def __init__(self, engine: Engine, clock: Clock) -> None:
         """For an engine whose tables are there; `open` makes sure of that."""
-        self._engine = engine
-        self._writing_engine = for_writing(engine)
+        self._transactions = Transactions(engine)
         self._clock = clock
-        writers = 1 if engine.dialect.name == "sqlite" else THREADS
-        self._readers = ThreadPoolExecutor(THREADS, thread_name_prefix="records-read")
-        self._writers = ThreadPoolExecutor(writers, thread_name_prefix="records-write")
-        self._closed = False
+        self.budgets: BudgetRecords = SqlBudgets(self._transactions, clock)
+        """In the same database; closed with it."""
 
     @classmethod
     def open(cls, url: str, clock: Clock) -> Self:
@@ -171,36 +165,13 @@ class SqlRecords:
 
     async def close(self) -> None:
         """Waits for what is being written; a second call does nothing."""
-        if self._closed:
-            return
-        self._closed = True
-        await asyncio.to_thread(self._shut_down)
-
-    def _shut_down(self) -> None:
-        self._writers.shutdown()
-        self._readers.shutdown()
-        self._engine.dispose()
+        await self._transactions.close()
 
     async def _read(self, query: Callable[[Connection], T]) -> T:
-        return await self._run(self._readers, self._engine, query)
+        return await self._transactions.read(query)
 
     async def _write(self, change: Callable[[Connection], T]) -> T:
-        return await self._run(self._writers, self._writing_engine, change)
-
-    async def _run(
-        self, threads: ThreadPoolExecutor, engine: Engine, work: Callable[[Connection], T]
-    ) -> T:
-        if self._closed:
-            raise RecordsUnavailable(
-                "The records were closed.", remedy="The server is stopping; try again later."
-            )
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(threads, _in_transaction, engine, work)
-
-
-def _in_transaction(engine: Engine, work: Callable[[Connection], T]) -> T:
-    with translated(), engine.begin() as connection:
-        return work(connection)
+        return await self._transactions.write(change)
 
 
 def _delete_collection(connection: Connection, tenant: str, name: str, *, now: float) -> bool:

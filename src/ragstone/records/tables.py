@@ -5,6 +5,7 @@ from typing import Any
 import msgspec
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     Column,
     Dialect,
     Double,
@@ -163,4 +164,88 @@ api_keys = Table(
     Column("revoked_at", Double),
     Column("priority", Name),
     Index(None, "sha256", unique=True),
+)
+
+budgets = Table(
+    "budgets",
+    metadata,
+    Column("id", Name, primary_key=True),
+    Column("tenant", Name, nullable=False),
+    Column("scope", Name, nullable=False),
+    Column("name", Name, nullable=False),
+    Column("period", Name, nullable=False),
+    Column("unit", Name, nullable=False),
+    Column("soft_limit", BigInteger, nullable=False),
+    Column("hard_limit", BigInteger),
+    Column("created_at", Double, nullable=False),
+    Column("updated_at", Double, nullable=False),
+    Index("ix_budgets_same", "tenant", "scope", "name", "period", "unit", unique=True),
+)
+
+# Without a reference to `budgets`: a budget may be deleted while some of it is out.
+budget_accounts = Table(
+    "budget_accounts",
+    metadata,
+    Column("budget_id", Name, primary_key=True),
+    Column("name", Name, primary_key=True),
+    Column("period_start", BigInteger, primary_key=True, autoincrement=False),
+    Column("pool", Name, primary_key=True),
+    Column("settled", BigInteger, nullable=False),
+    Column("outstanding", BigInteger, nullable=False),
+    Index(None, "period_start"),
+)
+
+# The row of a holder stays when it has ended: a report that comes again must be known.
+budget_holders = Table(
+    "budget_holders",
+    metadata,
+    Column("holder", Name, primary_key=True),
+    Column("lease_until", Double, nullable=False),
+    Column("sequence", BigInteger, nullable=False),
+    Column("ended", Boolean, nullable=False),
+)
+
+budget_slices = Table(
+    "budget_slices",
+    metadata,
+    Column("holder", Name, primary_key=True),
+    Column("budget_id", Name, primary_key=True),
+    Column("name", Name, primary_key=True),
+    Column("period_start", BigInteger, primary_key=True, autoincrement=False),
+    Column("pool", Name, primary_key=True),
+    Column("held", BigInteger, nullable=False),
+    Column("charged", BigInteger, nullable=False),
+)
+
+# What was granted, for a holder that asks again because it did not hear the answer.
+budget_grants = Table(
+    "budget_grants",
+    metadata,
+    Column("holder", Name, primary_key=True),
+    Column("number", BigInteger, primary_key=True, autoincrement=False),
+    Column("granted_at", Double, nullable=False),
+    Column("grants", Json, nullable=False),
+)
+
+usage_hours = Table(
+    "usage_hours",
+    metadata,
+    Column("tenant", Name, primary_key=True),
+    Column("hour", BigInteger, primary_key=True, autoincrement=False),
+    Column("application", Name, primary_key=True),
+    Column("model", Name, primary_key=True),
+    Column("key_id", Name, primary_key=True),
+    Column("user_name", Name, primary_key=True),
+    Column("questions", BigInteger, nullable=False),
+    Column("cached", BigInteger, nullable=False),
+    Column("input_tokens", BigInteger, nullable=False),
+    Column("output_tokens", BigInteger, nullable=False),
+    Column("cached_input_tokens", BigInteger, nullable=False),
+    Column("written_input_tokens", BigInteger, nullable=False),
+    Column("embedding_tokens", BigInteger, nullable=False),
+    Column("rerank_tokens", BigInteger, nullable=False),
+    Column("estimated", BigInteger, nullable=False),
+    Column("nanodollars", BigInteger, nullable=False),
+    Column("saved_nanodollars", BigInteger, nullable=False),
+    Index(None, "hour"),
 )

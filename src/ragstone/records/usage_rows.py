@@ -1,0 +1,106 @@
+"""What was used in each hour. Functions over a connection inside a transaction."""
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from sqlalchemy import ColumnElement, Connection, RowMapping, func, select
+
+from ragstone.domain.budget import UsageBy, UsageRow, UsageTotal
+from ragstone.domain.usage import Usage
+from ragstone.records.statements import insert_or_add
+from ragstone.records.tables import usage_hours as table
+from ragstone.records.usage_lines import DAY, day_text, hour_text, in_order, storable_row
+
+_BY: Final[dict[UsageBy, ColumnElement[Any]]] = {
+    "tenant": table.c.tenant,
+    "application": table.c.application,
+    "model": table.c.model,
+    "key": table.c.key_id,
+    "user": table.c.user_name,
+    "day": table.c.hour - table.c.hour % DAY,
+    "hour": table.c.hour,
+}
+_SUMMED: Final = (
+    "questions",
+    "cached",
+    "input_tokens",
+    "output_tokens",
+    "cached_input_tokens",
+    "written_input_tokens",
+    "embedding_tokens",
+    "rerank_tokens",
+    "nanodollars",
+    "saved_nanodollars",
+)
+
+
+def add(connection: Connection, rows: Sequence[UsageRow]) -> None:
+    if rows:
+        # In one order for everybody, so that nobody waits for one who waits for him.
+        values = sorted(map(_values, map(storable_row, rows)), key=_key)
+        insert_or_add(connection, table, values, flags=["estimated"])
+
+
+def totals(
+    connection: Connection, tenant: str | None, *, by: UsageBy, first: int, end: int
+) -> list[UsageTotal]:
+    """Of the hours from `first` to before `end`."""
+    label = _BY[by].label("label")
+    query = (
+        select(
+            label,
+            *(func.sum(table.c[name]).label(name) for name in _SUMMED),
+            func.max(table.c.estimated).label("estimated"),
+        )
+        .where(table.c.hour >= first, table.c.hour < end)
+        .group_by(_BY[by])
+    )
+    if tenant is not None:
+        query = query.where(table.c.tenant == tenant)
+    return in_order([_total(row, by) for row in connection.execute(query).mappings()], by)
+
+
+def _total(row: RowMapping, by: UsageBy) -> UsageTotal:
+    text = {"day": day_text, "hour": hour_text}.get(by, str)
+    return UsageTotal(
+        by=text(row["label"]),
+        questions=int(row["questions"]),
+        cached=int(row["cached"]),
+        usage=Usage(
+            input_tokens=int(row["input_tokens"]),
+            output_tokens=int(row["output_tokens"]),
+            cached_input_tokens=int(row["cached_input_tokens"]),
+            written_input_tokens=int(row["written_input_tokens"]),
+            embedding_tokens=int(row["embedding_tokens"]),
+            rerank_tokens=int(row["rerank_tokens"]),
+            estimated=bool(row["estimated"]),
+        ),
+        nanodollars=int(row["nanodollars"]),
+        saved_nanodollars=int(row["saved_nanodollars"]),
+    )
+
+
+def _values(row: UsageRow) -> dict[str, Any]:
+    return {
+        "tenant": row.tenant,
+        "hour": row.hour,
+        "application": row.application,
+        "model": row.model,
+        "key_id": row.key_id,
+        "user_name": row.user,
+        "questions": row.questions,
+        "cached": row.cached,
+        "input_tokens": row.usage.input_tokens,
+        "output_tokens": row.usage.output_tokens,
+        "cached_input_tokens": row.usage.cached_input_tokens,
+        "written_input_tokens": row.usage.written_input_tokens,
+        "embedding_tokens": row.usage.embedding_tokens,
+        "rerank_tokens": row.usage.rerank_tokens,
+        "estimated": int(row.usage.estimated),
+        "nanodollars": row.nanodollars,
+        "saved_nanodollars": row.saved_nanodollars,
+    }
+
+
+def _key(values: dict[str, Any]) -> tuple[Any, ...]:
+    return tuple(values[column.name] for column in table.primary_key)
