@@ -19,7 +19,7 @@ from ragstone.ingest.service import Ingestion
 from ragstone.observe.metrics import Metrics
 from ragstone.pipeline.generate import EXTRACTIVE
 from ragstone.pipeline.services import Services
-from ragstone.ports import Clock, Embedder, Index, LanguageModel, Records
+from ragstone.ports import BudgetRecords, Clock, Embedder, Index, LanguageModel, Records
 from ragstone.resilience.model_route import direct_route
 from ragstone.settings import Settings
 
@@ -39,6 +39,8 @@ class Stores:
 
     home: Home
     records: Records
+    budgets: BudgetRecords
+    """The durable side of the ledger, and what administrators see and change of it."""
     index: Index
     embedder: Embedder
     """Bare, without the limits that guard the question path: for those who are limited already."""
@@ -71,6 +73,10 @@ class System:
     @property
     def records(self) -> Records:
         return self._stores.records
+
+    @property
+    def budgets(self) -> BudgetRecords:
+        return self._stores.budgets
 
     @property
     def index(self) -> Index:

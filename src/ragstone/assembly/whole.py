@@ -14,6 +14,7 @@ from ragstone.assembly.question_path import in_background, open_services
 from ragstone.domain.clock import SystemClock
 from ragstone.domain.principal import Principal
 from ragstone.domain.query import SearchRequest
+from ragstone.governance.quotas import SharedBuckets
 from ragstone.home import Home, open_home
 from ragstone.index.qdrant_edge import QdrantEdgeIndex
 from ragstone.ingest.chunk import ChunkSettings
@@ -25,7 +26,7 @@ from ragstone.observe.ingestion import IngestMetrics
 from ragstone.observe.loop_lag import watch_process
 from ragstone.observe.metrics import Metrics
 from ragstone.pipeline.services import Services
-from ragstone.ports import Clock, Embedder, Index, Records
+from ragstone.ports import BudgetRecords, Clock, Embedder, Index, Records
 from ragstone.records.cached import CachedRecords
 from ragstone.records.engine import sqlite_url
 from ragstone.records.sql_records import SqlRecords
@@ -42,18 +43,20 @@ async def open_system(
     on_build: Callable[[], None] | None = None,
     local_token: str | None = None,
     behind_gateways: bool = False,
+    buckets: SharedBuckets | None = None,
 ) -> AsyncIterator[System]:
     """A system that runs until the context ends. Raises `StartupError`s.
 
     `on_build` is called when the embedding model must be built first, which takes seconds.
     `local_token` is what commands of this machine show instead of a key; else one is made.
-    `behind_gateways`: other processes of this server answer the questions.
+    `behind_gateways`: other processes of this server answer the questions; `buckets` are those of
+    quotas that it shares with them.
     """
     async with AsyncExitStack() as stack:
         clock = SystemClock()
         metrics = Metrics()
         home = stack.enter_context(open_home(settings.home))
-        records = await _open_records(settings, home, clock, stack)
+        records, budgets = await _open_records(settings, home, clock, stack)
         session = await open_session(max_connections=settings.llm.max_connections)
         await stack.enter_async_context(session)
         embedder = await open_embedder(settings, session, on_build)
@@ -68,6 +71,7 @@ async def open_system(
             session=session,
             clock=clock,
             metrics=metrics,
+            buckets=buckets,
             behind_gateways=behind_gateways,
         )
         ingestion = await _open_ingestion(settings, services, records, index, stack)
@@ -76,7 +80,12 @@ async def open_system(
             settings=settings,
             services=services,
             stores=Stores(
-                home=home, records=records, index=index, embedder=embedder, ingestion=ingestion
+                home=home,
+                records=records,
+                budgets=budgets,
+                index=index,
+                embedder=embedder,
+                ingestion=ingestion,
             ),
             clock=clock,
             warm=lambda: _warm(records, embedder, index),
@@ -89,11 +98,11 @@ async def open_system(
 
 async def _open_records(
     settings: Settings, home: Home, clock: Clock, stack: AsyncExitStack
-) -> Records:
+) -> tuple[Records, BudgetRecords]:
     url = settings.records.url or sqlite_url(home.records)
     sql = await asyncio.to_thread(SqlRecords.open, url, clock)
     stack.push_async_callback(sql.close)
-    return CachedRecords(sql, clock)
+    return CachedRecords(sql, clock), sql.budgets
 
 
 async def _open_ingestion(
