@@ -11,6 +11,7 @@ import structlog
 from ragstone.assembly.question_path import in_background, open_services
 from ragstone.domain.clock import SystemClock
 from ragstone.domain.errors import DependencyError
+from ragstone.governance.quotas import SharedBuckets
 from ragstone.hop.address import EngineAddress
 from ragstone.hop.client import EngineClient
 from ragstone.hop.messages import ABOUT, About
@@ -38,11 +39,13 @@ async def open_gateway(
     token: str,
     local_token: str,
     board: Board | None = None,
+    buckets: SharedBuckets | None = None,
 ) -> AsyncIterator[System]:
     """A gateway that runs until the context ends; waits for its engine as long as it takes.
 
     `token` is the engine's, `local_token` what commands of this machine show instead of a key.
-    With a `board` the limits of admission hold over all gateways that share it.
+    With a `board` the limits of admission hold over all gateways that share it, with `buckets`
+    those of quotas.
     """
     async with AsyncExitStack() as stack:
         clock = SystemClock()
@@ -61,6 +64,7 @@ async def open_gateway(
             clock=clock,
             metrics=metrics,
             board=board,
+            buckets=buckets,
         )
 
         async def warm() -> None:

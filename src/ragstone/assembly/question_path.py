@@ -12,6 +12,7 @@ from ragstone.assembly.models import open_model, open_reranker
 from ragstone.caches.memory import MemoryCache
 from ragstone.domain.query import FusionSettings
 from ragstone.governance.ledger import UsageLedger
+from ragstone.governance.quotas import MinuteLimits, MinuteQuotas, SharedBuckets
 from ragstone.observe.metrics import Metrics
 from ragstone.pipeline.services import Recipe, Services
 from ragstone.ports import Clock, Embedder, RecordsReader, Searcher
@@ -31,11 +32,13 @@ def open_services(
     clock: Clock,
     metrics: Metrics,
     board: Board | None = None,
+    buckets: SharedBuckets | None = None,
     behind_gateways: bool = False,
 ) -> Services:
     """The services over records, embedder and index, wherever those are.
 
-    With a `board` the limits of admission hold over all processes that share it. What is
+    With a `board` the limits of admission hold over all processes that share it, with `buckets`
+    those of quotas. What is
     `behind_gateways` has slots of its own for what those hand on; theirs are the server's.
     """
     admission = open_admission(settings, clock, board)
@@ -59,6 +62,7 @@ def open_services(
         metrics=metrics,
         ladder=ladder,
         recipe=_recipe(settings),
+        quotas=_quotas(settings, clock, buckets),
         dependencies=guards.dependencies,
     )
 
@@ -74,6 +78,17 @@ def _ladder(settings: Settings, clock: Clock) -> LoadLadder:
         recover_seconds=chosen.recover_seconds,
     )
     return LoadLadder(policy, clock)
+
+
+def _quotas(settings: Settings, clock: Clock, buckets: SharedBuckets | None) -> MinuteQuotas:
+    chosen = settings.quotas
+    limits = MinuteLimits(
+        key_requests=chosen.key_requests_per_minute,
+        key_tokens=chosen.key_tokens_per_minute,
+        tenant_requests=chosen.tenant_requests_per_minute,
+        tenant_tokens=chosen.tenant_tokens_per_minute,
+    )
+    return MinuteQuotas(limits, clock, buckets)
 
 
 def _cache(settings: Settings, clock: Clock) -> MemoryCache | None:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ragstone.domain.query import FusionSettings
+from ragstone.governance.prices import PriceBook
 from ragstone.observe.metrics import Metrics
 from ragstone.pipeline.escalate import Escalation
 from ragstone.ports import (
@@ -13,6 +14,7 @@ from ragstone.ports import (
     Embedder,
     Ledger,
     ModelRoute,
+    Quotas,
     RecordsReader,
     Reranker,
     Searcher,
@@ -45,6 +47,8 @@ class Services:
     records: RecordsReader
     admission: Admission
     ledger: Ledger
+    prices: PriceBook = PriceBook()  # noqa: RUF009 - frozen
+    """Everything is free where nothing else is said."""
     embedder: Embedder
     index: Searcher
     reranker: Reranker | None
@@ -56,5 +60,7 @@ class Services:
     metrics: Metrics
     ladder: LoadLadder
     recipe: Recipe
+    quotas: Quotas | None = None
+    """None: nobody is limited."""
     dependencies: Sequence[Dependency] = ()
     """What stands behind the ports, for those who ask how it is."""

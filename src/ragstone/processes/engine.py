@@ -4,9 +4,12 @@ import asyncio
 import contextlib
 import os
 import shutil
+from pathlib import Path
 
 from ragstone.assembly import open_system
+from ragstone.domain.clock import SystemClock
 from ragstone.domain.errors import RagstoneError
+from ragstone.governance.quotas import SharedBuckets
 from ragstone.home import ServerInfo
 from ragstone.observe.logging import configure_logging
 from ragstone.processes.link import Link
@@ -25,10 +28,17 @@ async def run_engine(task: EngineTask, link: Link) -> None:
     settings = Settings.model_validate(task.settings)
     configure_logging(settings.log.level, settings.log.format)
     async with contextlib.AsyncExitStack() as stack:
+        buckets = SharedBuckets(Path(task.quotas), processes=task.processes, clock=SystemClock())
+        stack.callback(buckets.close)
 
         async def attempt() -> System:
             return await stack.enter_async_context(
-                open_system(settings, local_token=task.local_token, behind_gateways=True)
+                open_system(
+                    settings,
+                    local_token=task.local_token,
+                    behind_gateways=True,
+                    buckets=buckets,
+                )
             )
 
         def passing(error: RagstoneError) -> bool:

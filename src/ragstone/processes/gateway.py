@@ -7,6 +7,7 @@ from pathlib import Path
 from ragstone.assembly import open_gateway
 from ragstone.console import routes
 from ragstone.domain.clock import SystemClock
+from ragstone.governance.quotas import SharedBuckets
 from ragstone.hop.address import EngineAddress, address_of
 from ragstone.observe.logging import configure_logging
 from ragstone.processes.link import Link
@@ -23,10 +24,17 @@ async def run_gateway(task: GatewayTask, link: Link) -> None:
     settings = Settings.model_validate(task.settings)
     configure_logging(settings.log.level, settings.log.format)
     address = EngineAddress(socket=task.socket) if task.socket else address_of(settings.engine.url)
-    board = Board(Path(task.board), row=task.row, clock=SystemClock())
+    clock = SystemClock()
+    board = Board(Path(task.board), row=task.row, clock=clock)
+    buckets = SharedBuckets(Path(task.quotas), processes=task.processes, clock=clock)
     beating = asyncio.create_task(board.keep_beating(), name="board")
     async with open_gateway(
-        settings, address, token=task.token, local_token=task.local_token, board=board
+        settings,
+        address,
+        token=task.token,
+        local_token=task.local_token,
+        board=board,
+        buckets=buckets,
     ) as system:
         if task.socket is None:  # else the engine has looked
             await check_bind(system, settings.server.host)
@@ -50,4 +58,5 @@ async def run_gateway(task: GatewayTask, link: Link) -> None:
             await forward.close()
     beating.cancel()
     await asyncio.gather(beating, return_exceptions=True)
+    buckets.close()
     board.close()

@@ -25,6 +25,10 @@ class EngineTask(msgspec.Struct, tag=True, frozen=True, kw_only=True):
     local_token: str
     supervisor: int
     """Its pid."""
+    quotas: str
+    """The file with the buckets of quotas that all processes share."""
+    processes: int
+    """How many share it."""
 
 
 class GatewayTask(msgspec.Struct, tag=True, frozen=True, kw_only=True):
@@ -40,6 +44,10 @@ class GatewayTask(msgspec.Struct, tag=True, frozen=True, kw_only=True):
     board: str
     """The file with the counts of all gateways, and this one's row in it."""
     row: int
+    quotas: str
+    """The file with the buckets of quotas that all processes share."""
+    processes: int
+    """How many share it."""
 
 
 Task = EngineTask | GatewayTask

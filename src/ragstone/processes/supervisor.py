@@ -18,6 +18,7 @@ import structlog
 
 from ragstone.domain.clock import SystemClock
 from ragstone.domain.errors import HomeLocked, StartupError
+from ragstone.governance.quotas import SharedBuckets
 from ragstone.home import short_folder
 from ragstone.observe.metrics_folder import FOLDER_VARIABLE, forget_process
 from ragstone.processes.child import Child
@@ -77,10 +78,20 @@ class _Supervisor:
         self._has_engine = not settings.engine.url
         (folder / "metrics").mkdir()
         Board.create(self._board, processes=gateways)
+        SharedBuckets.create(self._quotas)
 
     @property
     def _board(self) -> Path:
         return self._folder / "board"
+
+    @property
+    def _quotas(self) -> Path:
+        return self._folder / "quotas"
+
+    @property
+    def _processes(self) -> int:
+        """That serve requests."""
+        return self._gateway_count + self._has_engine
 
     @property
     def _socket(self) -> str:
@@ -209,6 +220,8 @@ class _Supervisor:
             token=self._token,
             local_token=self._local_token,
             supervisor=os.getpid(),
+            quotas=str(self._quotas),
+            processes=self._processes,
         )
         self._engine = await Child.start("engine", task, files=(), environment=self._environment())
         if self._url is not None:
@@ -224,6 +237,8 @@ class _Supervisor:
             listener=self._listener.fileno(),
             board=str(self._board),
             row=row,
+            quotas=str(self._quotas),
+            processes=self._processes,
         )
         child = await Child.start(
             f"gateway {row + 1}",

@@ -57,10 +57,12 @@ class SharedBuckets:
         self._file = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_CREAT, 0o600)
         self._away_until = float("-inf")
         try:
-            fcntl.flock(self._file, fcntl.LOCK_EX)
-            self._head = _head_of(self._file)
+            self._head = _known_head(self._file) or b""
+            if not self._head:
+                fcntl.flock(self._file, fcntl.LOCK_EX)
+                self._head = _head_of(self._file)
+                fcntl.flock(self._file, fcntl.LOCK_UN)
             self._map = mmap.mmap(self._file, _SIZE)
-            fcntl.flock(self._file, fcntl.LOCK_UN)
         except BaseException:
             os.close(self._file)
             raise
@@ -129,10 +131,16 @@ class SharedBuckets:
             self.end()
 
 
+def _known_head(file: int) -> bytes | None:
+    """The head of the table in the file; None if that is none."""
+    head = os.pread(file, _HEAD.size, 0)
+    whole = len(head) == _HEAD.size and os.fstat(file).st_size == _SIZE
+    return head if whole and head == _head(head[_KEY]) else None
+
+
 def _head_of(file: int) -> bytes:
     """The head of the table in the file, which is made anew if that is none; ours to write."""
-    head = os.pread(file, _HEAD.size, 0)
-    if len(head) == _HEAD.size and os.fstat(file).st_size == _SIZE and head == _head(head[_KEY]):
+    if (head := _known_head(file)) is not None:
         return head
     # Never shorter than it is: others may have it mapped, and would be ended by a hole.
     for at in range(0, os.fstat(file).st_size, _PIECE):
