@@ -9,6 +9,7 @@ import aiohttp
 from ragstone.assembly.admission import open_admission
 from ragstone.assembly.guards import Guards
 from ragstone.assembly.models import open_model, open_reranker
+from ragstone.assembly.prices import open_prices
 from ragstone.caches.memory import MemoryCache
 from ragstone.domain.query import FusionSettings
 from ragstone.governance.ledger import UsageLedger
@@ -41,6 +42,7 @@ def open_services(
     those of quotas. What is
     `behind_gateways` has slots of its own for what those hand on; theirs are the server's.
     """
+    prices = open_prices(settings, clock)
     admission = open_admission(settings, clock, board)
     processes = 1 if board is None else board.processes
     if isinstance(admission, GatedAdmission) and not behind_gateways:
@@ -53,6 +55,7 @@ def open_services(
         records=records,
         admission=admission,
         ledger=UsageLedger(),
+        prices=prices,
         embedder=guards.embedder(embedder),
         index=guards.index(index),
         reranker=open_reranker(settings, session, guards),

@@ -209,6 +209,8 @@ class BudgetExhausted(RagstoneError):
     """`retry_after` is the end of the day or month for which the budget was."""
 
     code = "budget_exhausted"
+    scope: str = "tenant"
+    """Whose: see `domain.budget.BudgetScope`."""
 
 
 class Overloaded(RagstoneError):

@@ -70,6 +70,11 @@ class Price(msgspec.Struct, frozen=True, kw_only=True):
             return 0
         return self.call + _up(self.rate(usage.input_tokens).of(usage))
 
+    def saved_by_cache(self, usage: Usage) -> int:
+        """Nano-dollars that the provider's prompt cache took off, rounded down."""
+        rate = self.rate(usage.input_tokens)
+        return usage.cached_input_tokens * max(0, rate.input - rate.cached_input) // _MILLION
+
     def upper_bound(self, input_tokens: int, output_tokens: int = 0) -> int:
         """At least the `cost` of every usage within these numbers, however it is cached.
 
@@ -108,6 +113,9 @@ class PriceBook(msgspec.Struct, frozen=True, kw_only=True):
     def model(self, name: str) -> Price:
         """Raises `KeyError` for a model that the route does not have."""
         return FREE if self.models is None else self.models[name]
+
+
+ALL_FREE: Final = PriceBook()
 
 
 def nanodollars(dollars: Decimal) -> int:

@@ -113,6 +113,11 @@ class Metrics:
             "rag_index_freshness_seconds", "Document acknowledged to visible."
         )
         self.tokens = counter("rag_tokens_total", "Tokens consumed.", "kind", "model")
+        self.cost = counter("rag_cost_dollars_total", "Dollars spent.", "model", "stage")
+        self.cost_saved = counter("rag_cost_saved_dollars_total", "Dollars not spent.", "by")
+        self.budget_refusals = counter(
+            "rag_budget_refusals_total", "Calls that a budget did not allow.", "scope"
+        )
         self.ingest_documents = counter(
             "rag_ingest_documents_total", "Documents ingested.", "outcome"
         )

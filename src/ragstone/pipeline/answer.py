@@ -14,9 +14,9 @@ from ragstone.domain.budget import Spender
 from ragstone.domain.errors import InternalError
 from ragstone.domain.principal import Principal, Priority
 from ragstone.domain.query import Question
-from ragstone.domain.usage import Usage
 from ragstone.observe.trace import Trace
 from ragstone.pipeline.admit import admit
+from ragstone.pipeline.billed import billed_embedder, billed_reranker
 from ragstone.pipeline.collection import is_current, open_collection
 from ragstone.pipeline.embed import embed
 from ragstone.pipeline.events import Written
@@ -28,7 +28,7 @@ from ragstone.pipeline.recall import prompt_key, question_key, recall, remember
 from ragstone.pipeline.rerank import rerank, unless_overloaded
 from ragstone.pipeline.retrieve import retrieve
 from ragstone.pipeline.services import Services
-from ragstone.pipeline.settle import reserve_and_settle
+from ragstone.pipeline.settle import Bill, reserve_and_settle
 from ragstone.pipeline.stage import Stage
 from ragstone.pipeline.tell import compose, outcome_of, replay
 from ragstone.pipeline.understand import understand
@@ -55,7 +55,6 @@ async def answer(
     s, recipe = services, services.recipe
     model_name = s.model.name if s.model else EXTRACTIVE
     priority = principal.priority or application.priority
-    upper_bound = Usage(input_tokens=2 * recipe.context_tokens, output_tokens=recipe.max_tokens)
     spender = Spender(
         tenant=principal.tenant,
         key_id=principal.key_id,
@@ -66,8 +65,11 @@ async def answer(
         admit(
             principal, priority, weight, s.admission, s.ladder, deadline, trace, s.metrics
         ) as permit,
-        reserve_and_settle(spender, upper_bound, s.ledger, s.metrics) as bill,
-    ):
+        reserve_and_settle(
+            principal, spender,
+            ledger=s.ledger, prices=s.prices, quotas=s.quotas, metrics=s.metrics,
+        ) as bill,
+    ):  # fmt: skip
         async with Stage("recall", deadline, trace):
             collection = await open_collection(
                 question.collection, principal, s.records, s.embedder.identity
@@ -82,7 +84,9 @@ async def answer(
                 yield event
             return
 
-        material = await gather(question, principal, priority, application, deadline, trace, s)
+        material = await gather(
+            question, principal, priority, application, deadline, trace, bill, s
+        )
         passages = material.passages
         if s.model is not None and passages:  # only what a model wrote is worth a second look
             keys.append(prompt_key(material.prompt, passages, principal, application, model_name))
@@ -102,7 +106,8 @@ async def answer(
                 material,
                 tenant=principal.tenant, priority=priority,
                 route=s.model, escalation=recipe.escalation,
-                model_seconds=recipe.model_seconds, embedder=s.embedder,
+                model_seconds=recipe.model_seconds,
+                embedder=billed_embedder(s.embedder, bill),
                 ladder=s.ladder, permit=permit, streamed=streamed,
                 deadline=deadline, trace=trace, bill=bill,
             )  # fmt: skip
@@ -116,7 +121,9 @@ async def answer(
             raise InternalError("The answer ended without an end.")
 
         yield CitationsChecked(written.citations)
-        done = compose(question, principal, passages, written, trace, cached=s.cache is not None)
+        done = compose(
+            question, principal, passages, written, trace, bill, cached=s.cache is not None
+        )
         group = f"{principal.tenant}/{question.collection}"
         await remember(keys, done, s.cache, recipe.cache_ttl_seconds, group)
         bill.outcome = outcome_of(done)
@@ -130,6 +137,7 @@ async def gather(
     application: Application,
     deadline: Deadline,
     trace: Trace,
+    bill: Bill,
     s: Services,
 ) -> Material:
     """From the question to the evidence and the prompt: the stages that are our own work."""
@@ -138,9 +146,11 @@ async def gather(
         query = understand(question)
 
     async with Stage("embed", deadline, trace):
-        vector = await embed(query, question.mode, s.embedder, deadline, trace)
+        vector = await embed(
+            query, question.mode, billed_embedder(s.embedder, bill), deadline, trace
+        )
 
-    reranker = unless_overloaded(s.reranker, ladder, priority, trace)
+    reranker = unless_overloaded(billed_reranker(s.reranker, bill), ladder, priority, trace)
     async with Stage("retrieve", deadline, trace):
         found = await retrieve(
             query, vector, question, principal,

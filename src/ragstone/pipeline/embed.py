@@ -2,7 +2,7 @@
 
 import asyncio
 
-from ragstone.domain.errors import DependencyError, EmbedderError
+from ragstone.domain.errors import BudgetExhausted, DependencyError, EmbedderError
 from ragstone.domain.query import SearchMode
 from ragstone.observe.trace import Trace
 from ragstone.ports import Embedder
@@ -16,16 +16,16 @@ async def embed(
     deadline: Deadline,
     trace: Trace,
 ) -> list[float] | None:
-    """None when the mode needs no vector, or (labelled) when the embedder failed, hung or is cut
-    off. Raises its `DependencyError` where the search is to be by meaning alone."""
+    """None when the mode needs no vector, or (labelled) when the embedder failed, hung, is cut
+    off, or costs more than is left. Raises why where the search is to be by meaning alone."""
     if mode == "lexical":
         return None
     try:
         async with asyncio.timeout(deadline.embed_seconds()):
             return await embedder.embed_query(query)
-    except (DependencyError, TimeoutError) as error:
+    except (DependencyError, BudgetExhausted, TimeoutError) as error:
         if mode == "dense":
-            if isinstance(error, DependencyError):
+            if not isinstance(error, TimeoutError):
                 raise
             raise EmbedderError("The embedder did not answer in time.") from error
         trace.degrade("lexical_only", error)

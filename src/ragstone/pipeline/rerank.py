@@ -2,7 +2,7 @@
 
 import asyncio
 
-from ragstone.domain.errors import DependencyError
+from ragstone.domain.errors import BudgetExhausted, DependencyError
 from ragstone.domain.passage import Passage
 from ragstone.domain.principal import Priority
 from ragstone.observe.trace import Trace
@@ -30,12 +30,13 @@ async def rerank(
     deadline: Deadline,
     trace: Trace,
 ) -> list[Passage]:
-    """The fused order when there is no reranker, or (labelled) when it failed or was slow."""
+    """The fused order when there is no reranker, or (labelled) when it failed, was slow, or
+    costs more than is left."""
     if reranker is None or len(passages) < 2:
         return passages
     try:
         async with asyncio.timeout(deadline.within(recipe.rerank_seconds)):
             return await reranker.rerank(query, passages, deadline=deadline.at)
-    except (DependencyError, TimeoutError) as error:
+    except (DependencyError, BudgetExhausted, TimeoutError) as error:
         trace.degrade("reranker_skipped", error)
         return passages

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ragstone.domain.query import FusionSettings
-from ragstone.governance.prices import PriceBook
+from ragstone.governance.prices import ALL_FREE, PriceBook
 from ragstone.observe.metrics import Metrics
 from ragstone.pipeline.escalate import Escalation
 from ragstone.ports import (
@@ -47,8 +47,7 @@ class Services:
     records: RecordsReader
     admission: Admission
     ledger: Ledger
-    prices: PriceBook = PriceBook()  # noqa: RUF009 - frozen
-    """Everything is free where nothing else is said."""
+    prices: PriceBook = ALL_FREE
     embedder: Embedder
     index: Searcher
     reranker: Reranker | None

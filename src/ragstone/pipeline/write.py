@@ -3,6 +3,7 @@
 import math
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
+from functools import partial
 
 import msgspec
 
@@ -11,12 +12,11 @@ from ragstone.domain.application import Application
 from ragstone.domain.errors import (
     DeadlineExceeded,
     DependencyBusy,
-    DependencyError,
     ModelProtocolError,
     ModelTimedOut,
 )
 from ragstone.domain.principal import Priority
-from ragstone.domain.usage import Usage
+from ragstone.governance.token_bound import about_usage
 from ragstone.observe.trace import Trace
 from ragstone.pipeline.citations import CitationFilter
 from ragstone.pipeline.events import Written
@@ -107,26 +107,21 @@ class ModelWriter:
 
     async def _billed(self, prompt: Prompt) -> AsyncGenerator[TextDelta | Finished, None]:
         """The model's events; what they cost is on the bill however they end."""
-        bill, received = self._bill, 0
-        bill.model = self._route.name
+        bill = self._bill
+        received: list[str] = []
         try:
             async with aclosing(self._stream(prompt)) as stream:
                 async for event in stream:
-                    if isinstance(event, Finished):
-                        bill.usage += event.usage or _estimate(prompt, received)
-                        received = -1
-                    else:
-                        received += len(event.text)
+                    if isinstance(event, TextDelta):
+                        received.append(event.text)
+                    elif event.usage is not None:
+                        bill.spent(event.usage)
                     yield event
-        except DependencyError as error:
-            if not received and not isinstance(error, ModelTimedOut):
-                received = -1  # a call that never answered consumed nothing that we know of
-            raise
         finally:
-            if received >= 0:
-                bill.usage += _estimate(prompt, received)
+            bill.spent(about_usage(prompt, "".join(received)))
 
-    async def _asked(self, model: str) -> None:
+    async def _asked(self, model: str, prompt: Prompt) -> None:
+        await self._bill.asked(model, prompt)
         self._on_asked()
 
     async def _stream(self, prompt: Prompt) -> AsyncGenerator[TextDelta | Finished, None]:
@@ -137,7 +132,8 @@ class ModelWriter:
             tenant=self._tenant,
             priority=self._priority,
             deadline=self._until,
-            on_asked=self._asked,
+            on_asked=partial(self._asked, prompt=prompt),
+            on_failed=self._bill.failed,
             models=self._models,
         )
         try:
@@ -177,9 +173,3 @@ def _says_not_found(text: str, application: Application) -> bool:
 
 def _plain(text: str) -> str:
     return text.strip().strip("\"'*").rstrip(".").casefold()
-
-
-def _estimate(prompt: Prompt, output_chars: int) -> Usage:
-    """About four characters a token in English; used until the provider counts."""
-    sent = len(prompt.system) + sum(len(message.content) for message in prompt.messages)
-    return Usage(input_tokens=sent // 4, output_tokens=(output_chars + 3) // 4, estimated=True)

@@ -1,0 +1,112 @@
+"""Embedders and rerankers that cost: each call is reserved before and settled after.
+
+Around those that cost nothing there is no wrapper, and nothing is counted.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from ragstone.domain.collection import EmbedderIdentity
+from ragstone.domain.errors import DependencyError
+from ragstone.domain.passage import Passage
+from ragstone.domain.usage import Usage
+from ragstone.governance.prices import Price
+from ragstone.governance.token_bound import about_tokens, most_tokens
+from ragstone.pipeline.settle import Bill, Call
+from ragstone.ports import Embedder, Reranker
+
+
+def billed_embedder(embedder: Embedder, bill: Bill) -> Embedder:
+    """What it embeds is on the bill. Its calls also raise `BudgetExhausted`."""
+    price = bill.prices.embedder
+    return embedder if price.free else _BilledEmbedder(embedder, price, bill)
+
+
+def billed_reranker(reranker: Reranker | None, bill: Bill) -> Reranker | None:
+    """What it reorders is on the bill. Its calls also raise `BudgetExhausted`."""
+    price = bill.prices.reranker
+    if reranker is None or price.free:
+        return reranker
+    return _BilledReranker(reranker, price, bill)
+
+
+class _BilledEmbedder:
+    """Implements `ports.Embedder`."""
+
+    def __init__(self, embedder: Embedder, price: Price, bill: Bill) -> None:
+        self._embedder = embedder
+        self._price = price
+        self._bill = bill
+
+    @property
+    def identity(self) -> EmbedderIdentity:
+        return self._embedder.identity
+
+    async def embed_query(self, text: str) -> list[float]:
+        return (await self._paid([text], query=True))[0]
+
+    async def embed_documents(self, texts: Sequence[str]) -> list[list[float]]:
+        return await self._paid(texts, query=False)
+
+    def count_tokens(self, text: str) -> int:
+        return self._embedder.count_tokens(text)
+
+    async def close(self) -> None:
+        await self._embedder.close()
+
+    async def _paid(self, texts: Sequence[str], *, query: bool) -> list[list[float]]:
+        call = await self._bill.reserve(
+            "embedding",
+            self.identity.name,
+            self._price,
+            most_tokens=sum(map(most_tokens, texts)),
+            about=Usage(embedding_tokens=sum(map(about_tokens, texts)), estimated=True),
+        )
+        with _settled(self._bill, call):
+            if query:
+                return [await self._embedder.embed_query(texts[0])]
+            return await self._embedder.embed_documents(texts)
+
+
+class _BilledReranker:
+    """Implements `ports.Reranker`."""
+
+    def __init__(self, reranker: Reranker, price: Price, bill: Bill) -> None:
+        self._reranker = reranker
+        self._price = price
+        self._bill = bill
+
+    @property
+    def name(self) -> str:
+        return self._reranker.name
+
+    async def rerank(
+        self, question: str, passages: Sequence[Passage], *, deadline: float
+    ) -> list[Passage]:
+        texts = [passage.text for passage in passages]
+        asked = len(texts)  # providers count the question once for each passage
+        call = await self._bill.reserve(
+            "rerank",
+            self.name,
+            self._price,
+            most_tokens=asked * most_tokens(question) + sum(map(most_tokens, texts)),
+            about=Usage(
+                rerank_tokens=asked * about_tokens(question) + sum(map(about_tokens, texts)),
+                estimated=True,
+            ),
+        )
+        with _settled(self._bill, call):
+            return await self._reranker.rerank(question, passages, deadline=deadline)
+
+
+@contextmanager
+def _settled(bill: Bill, call: Call) -> Iterator[None]:
+    """One that was refused has used nothing; one that was given up may have used it all."""
+    usage = call.about
+    try:
+        yield
+    except DependencyError:
+        usage = Usage()
+        raise
+    finally:
+        bill.settle(call, usage)
