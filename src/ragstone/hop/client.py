@@ -1,6 +1,7 @@
 """Questions to the engine: waited for while it is started again, and asked again if it broke.
 
-Everything that goes through here only reads, so that asking twice is harmless.
+Everything that goes through here only reads, or has a number by which the engine knows it again,
+so that asking twice is harmless.
 """
 
 import asyncio

@@ -9,6 +9,7 @@ from typing import Final
 
 import msgspec
 
+from ragstone.domain.budget import LedgerReport, Want
 from ragstone.domain.collection import EmbedderIdentity
 from ragstone.domain.principal import Principal
 from ragstone.domain.query import Filter, FusionSettings, SearchMode
@@ -22,6 +23,10 @@ GENERATION: Final = f"{PREFIX}/generation"
 COLLECTIONS: Final = f"{PREFIX}/collections"
 KEY: Final = f"{PREFIX}/key"
 KEYS: Final = f"{PREFIX}/keys"
+BUDGETS: Final = f"{PREFIX}/budgets"
+LEASE: Final = f"{PREFIX}/lease"
+REPORT: Final = f"{PREFIX}/report"
+EXPIRE: Final = f"{PREFIX}/expire"
 
 VOUCHER_HEADER: Final = "x-ragstone-voucher"
 """The engine's token, on a client's request that a gateway hands on: vouches for the next."""
@@ -81,3 +86,23 @@ class CollectionsAsked(msgspec.Struct, frozen=True):
 
 class KeyAsked(msgspec.Struct, frozen=True):
     sha256: str
+
+
+class BudgetsAsked(msgspec.Struct, frozen=True):
+    tenant: str
+
+
+class LeaseAsked(msgspec.Struct, frozen=True):
+    """The number makes asking twice harmless."""
+
+    holder: str
+    wants: list[Want]
+    seconds: float
+    number: int
+
+
+class ReportGiven(msgspec.Struct, frozen=True):
+    """Its sequence makes giving it twice harmless."""
+
+    report: LedgerReport
+    seconds: float

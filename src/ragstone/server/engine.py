@@ -39,6 +39,7 @@ from ragstone.hop.messages import (
 )
 from ragstone.observe.trace import new_trace_id
 from ragstone.server.call import unexpected
+from ragstone.server.engine_budgets import budget_handlers
 from ragstone.server.errors import error_response
 from ragstone.system import System
 
@@ -73,6 +74,7 @@ class EngineDoor:
             COLLECTIONS: self._collections,
             KEY: self._key,
             KEYS: self._keys,
+            **budget_handlers(system),
         }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
