@@ -75,6 +75,8 @@ def a_key(id_: str = "key_1", sha256: str = "ab" * 32, *, tenant: str = "acme") 
         label="Ann's laptop",
         created_at=5.0,
         priority="sheddable",
+        requests_per_minute=60,
+        tokens_per_minute=0,
     )
 
 

@@ -90,7 +90,7 @@ def test_records_of_a_later_version_are_refused_and_left_alone(
     engine.dispose()
 
 
-async def test_keys_of_the_first_version_keep_working_and_have_no_priority(
+async def test_keys_of_the_first_version_keep_working_and_have_no_numbers_of_their_own(
     empty_url: str, clock: VirtualClock
 ) -> None:
     engine = open_engine(empty_url)
@@ -107,6 +107,7 @@ async def test_keys_of_the_first_version_keep_working_and_have_no_priority(
         old = await records.key_by_hash("ab")
         assert old is not None
         assert (old.id, old.groups, old.priority) == ("key_old", ["staff"], None)
+        assert old.requests_per_minute is old.tokens_per_minute is None
         await records.create_key(a_key())
         assert await records.key_by_hash(a_key().sha256) == a_key()
     finally:
@@ -120,7 +121,7 @@ def test_the_newest_revision_can_be_taken_back(empty_url: str) -> None:
     with for_writing(engine).begin() as connection:
         command.downgrade(alembic_config(connection), "0001")
         names = {column["name"] for column in inspect(connection).get_columns("api_keys")}
-        assert "priority" not in names
+        assert not {"priority", "requests_per_minute", "tokens_per_minute"} & names
         assert "sha256" in names
     migrate(engine)
     engine.dispose()

@@ -75,6 +75,20 @@ async def test_a_key_is_made_with_a_priority_and_listed_with_it(server: Running)
     assert "priority" in refused["error"]["message"]
 
 
+async def test_a_key_is_made_with_quotas_and_listed_with_them(server: Running) -> None:
+    wanted = {"requests_per_minute": 60, "tokens_per_minute": 0}
+    status, made = await server.json("POST", "/v1/keys", wanted)
+    assert status == 201
+    assert wanted.items() <= made["key"].items()
+    admin = await _key(server, "admin")
+    _, listed = await server.json("GET", "/v1/keys", key=admin)
+    assert [key["requests_per_minute"] for key in listed["keys"]] == [60, None]
+    assert [key["tokens_per_minute"] for key in listed["keys"]] == [0, None]
+    status, refused = await server.json("POST", "/v1/keys", {"tokens_per_minute": -1}, key=admin)
+    assert status == 400
+    assert "tokens_per_minute" in refused["error"]["message"]
+
+
 async def test_scopes_are_kept_apart(server: Running) -> None:
     ask = await _key(server, "ask")
     ingest = await _key(server, "ingest")

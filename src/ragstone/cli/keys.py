@@ -32,6 +32,18 @@ def create_key(
             metavar="critical|standard|sheddable",
         ),
     ] = None,
+    requests_per_minute: Annotated[
+        int | None,
+        typer.Option(min=0, help="0: as many as it likes.", show_default="the settings'"),
+    ] = None,
+    tokens_per_minute: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            help="Of the language model; 0: as many as it likes.",
+            show_default="the settings'",
+        ),
+    ] = None,
 ) -> None:
     """Make a key. Its secret is shown once."""
     context = context_of(typer_context)
@@ -42,6 +54,8 @@ def create_key(
         "label": label,
         "tenant": tenant,
         "priority": priority,
+        "requests_per_minute": requests_per_minute,
+        "tokens_per_minute": tokens_per_minute,
     }
 
     async def work(client: Client) -> Any:
@@ -65,7 +79,10 @@ def list_keys(typer_context: typer.Context) -> None:
         return found
 
     context = context_of(typer_context)
-    columns = ("id", "tenant", "label", "user", "groups", "scopes", "priority", "revoked_at")
+    columns = (
+        *("id", "tenant", "label", "user", "groups", "scopes", "priority"),
+        *("requests_per_minute", "tokens_per_minute", "revoked_at"),
+    )
     print_rows(context, run_with_client(context, work), columns, empty="No keys yet.")
 
 

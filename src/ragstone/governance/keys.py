@@ -23,6 +23,8 @@ def new_key(
     label: str,
     clock: Clock,
     priority: Priority | None = None,
+    requests_per_minute: int | None = None,
+    tokens_per_minute: int | None = None,
 ) -> tuple[str, ApiKey]:
     """The secret, to be shown once, and what is kept of it."""
     secret = _PREFIX + secrets.token_urlsafe(_RANDOM_BYTES)
@@ -36,6 +38,8 @@ def new_key(
         label=label,
         created_at=clock.time(),
         priority=priority,
+        requests_per_minute=requests_per_minute,
+        tokens_per_minute=tokens_per_minute,
     )
     return secret, record
 
@@ -52,4 +56,6 @@ def principal_of(key: ApiKey) -> Principal:
         scopes=frozenset(key.scopes),
         key_id=key.id,
         priority=key.priority,
+        requests_per_minute=key.requests_per_minute,
+        tokens_per_minute=key.tokens_per_minute,
     )

@@ -25,6 +25,8 @@ def create(connection: Connection, key: ApiKey) -> None:
             "created_at": key.created_at,
             "revoked_at": key.revoked_at,
             "priority": key.priority,
+            "requests_per_minute": key.requests_per_minute,
+            "tokens_per_minute": key.tokens_per_minute,
         },
     )
 
@@ -64,4 +66,6 @@ def _key(row: RowMapping) -> ApiKey:
         created_at=row["created_at"],
         revoked_at=row["revoked_at"],
         priority=row["priority"],
+        requests_per_minute=row["requests_per_minute"],
+        tokens_per_minute=row["tokens_per_minute"],
     )

@@ -163,6 +163,8 @@ api_keys = Table(
     Column("created_at", Double, nullable=False),
     Column("revoked_at", Double),
     Column("priority", Name),
+    Column("requests_per_minute", BigInteger),
+    Column("tokens_per_minute", BigInteger),
     Index(None, "sha256", unique=True),
 )
 

@@ -13,6 +13,7 @@ from ragstone.server.call import Call
 from ragstone.server.documents import Deleted
 
 _Name = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
+_PerMinute = Annotated[int, msgspec.Meta(ge=0, le=10**12)]
 
 
 class KeyRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -28,6 +29,11 @@ class KeyRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Default: the caller's. Another one may be named only from the server's own machine."""
     priority: Priority | None = None
     """Who is served first under overload. Default: as the application says."""
+    requests_per_minute: _PerMinute | None = None
+    """0: as many as it likes. Default: the setting `quotas.key_requests_per_minute`."""
+    tokens_per_minute: _PerMinute | None = None
+    """Of the language model. 0: as many as it likes. Default: the setting
+    `quotas.key_tokens_per_minute`."""
 
 
 class KeyView(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,6 +49,9 @@ class KeyView(msgspec.Struct, frozen=True, kw_only=True):
     revoked_at: float | None
     priority: Priority | None
     """Null: as the application says."""
+    requests_per_minute: int | None
+    tokens_per_minute: int | None
+    """Null: as the settings say. 0: as many as it likes."""
 
 
 class NewKey(msgspec.Struct, frozen=True):
@@ -77,6 +86,8 @@ async def post_key(call: Call) -> Response:
         label=wanted.label,
         clock=call.system.clock,
         priority=wanted.priority,
+        requests_per_minute=wanted.requests_per_minute,
+        tokens_per_minute=wanted.tokens_per_minute,
     )
     await call.system.records.create_key(key)
     call.system.note_key_created()
@@ -117,4 +128,6 @@ def _view(key: ApiKey) -> KeyView:
         created_at=key.created_at,
         revoked_at=key.revoked_at,
         priority=key.priority,
+        requests_per_minute=key.requests_per_minute,
+        tokens_per_minute=key.tokens_per_minute,
     )
