@@ -1,0 +1,210 @@
+"""A cache server that is full, down, slow or answers garbage, and clients that leave."""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator
+
+import pytest
+from redis.asyncio import Redis
+
+from ragstone.caches.frame import framed, unframed
+from ragstone.caches.valkey import ValkeyCache
+from ragstone.domain.clock import SystemClock
+from ragstone.domain.errors import DependencyError, InvalidSettings
+from ragstone.lab.fault_proxy.proxy import FaultProxy
+from ragstone.resilience.breaker import Breaker, BreakerSettings
+from ragstone.resilience.dependency import Dependency
+from ragstone.resilience.guarded_cache import GuardedCache
+from tests.lab.simulators import proxy_to
+from tests.redis_server import garbage_server, redis_server
+
+KEY = b"k" * 32
+
+
+@pytest.fixture
+async def raw(redis_url: str) -> AsyncIterator[Redis]:
+    client = Redis.from_url(redis_url)
+    yield client
+    await client.aclose()
+
+
+def over(url: str, seconds: float = 5.0) -> ValkeyCache:
+    return ValkeyCache(url, prefix="test", timeout_seconds=seconds, clock=SystemClock())
+
+
+def guarded(store: ValkeyCache, seconds: float) -> GuardedCache:
+    clock = SystemClock()
+    breaker = Breaker(
+        "cache", BreakerSettings(calls=3, open_seconds=60), clock=clock, random=random.Random(1)
+    )
+    dependency = Dependency("cache", clock=clock, breaker=breaker, fair_seconds=0.9 * seconds)
+    return GuardedCache(store, dependency, clock=clock, seconds=seconds)
+
+
+def test_a_frame_is_known_by_its_key_and_every_bit() -> None:
+    frame = framed(KEY, b"value", 12.5)
+    assert unframed(KEY, frame) == (b"value", 12.5)
+    assert unframed(b"other", frame) is None
+    for bit in range(8 * len(frame)):
+        broken = bytearray(frame)
+        broken[bit // 8] ^= 1 << bit % 8
+        assert unframed(KEY, bytes(broken)) is None
+    for end in range(len(frame)):
+        assert unframed(KEY, frame[:end]) is None
+    assert unframed(KEY, frame + b"x") is None
+    assert unframed(KEY, None) is None
+
+
+async def test_corrupt_and_exchanged_values_are_misses(
+    shared_cache: ValkeyCache, raw: Redis
+) -> None:
+    await shared_cache.put(KEY, b"value", ttl=60, group="g")
+    await shared_cache.put(b"other", b"else", ttl=60, group="g")
+    (name,) = await raw.keys("test:1:e:k*")
+    for garbage in (b"", b"\x00" * 30, await raw.get(b"test:1:e:other")):
+        await raw.set(name, garbage)
+        assert await shared_cache.get(KEY) is None
+        assert await shared_cache.members("g") == [(b"other", b"else")]
+    await raw.delete(name)
+    await raw.rpush(name, "a list")
+    with pytest.raises(DependencyError):
+        await shared_cache.get(KEY)
+
+
+async def test_entries_and_the_books_about_them_expire(
+    shared_cache: ValkeyCache, raw: Redis
+) -> None:
+    await shared_cache.put(b"long", b"v", ttl=100, group="g")
+    await shared_cache.put(b"short", b"v", ttl=0.01, group="g")
+    assert 99 < await raw.ttl(b"test:1:m:g") <= 100  # not as short as the last entry's
+    await asyncio.sleep(0.02)
+    for number in range(5):
+        await shared_cache.put(bytes([number]), b"v", ttl=0.001, group="g")
+        await asyncio.sleep(0.002)
+    await shared_cache.put(b"last", b"v", ttl=100, group="g")
+    assert sorted(await raw.zrange(b"test:1:m:g", 0, -1)) == [b"last", b"long"]
+    assert await raw.ttl(b"test:1:e:long") > 90
+
+
+async def test_a_server_that_evicts_what_it_likes() -> None:
+    with redis_server("--maxmemory", "3mb", "--maxmemory-policy", "allkeys-lru") as url:
+        cache = over(url)
+        for number in range(1_000):
+            await cache.put(number.to_bytes(32, "big"), b"x" * 5_000, ttl=60, group="g")
+        members = await cache.members("g")
+        assert 0 < len(members) < 1_000
+        assert (await cache.stats()).entries == len(members)  # the evicted were struck off
+        await cache.clear()
+        assert await cache.members("g") == []
+        await cache.close()
+
+
+async def test_callers_that_leave_spoil_no_connection(redis_url: str) -> None:
+    async with proxy_to(redis_url, to_client={"latency_seconds": 0.002}) as (_, url):
+        cache = over(url)
+        keys = [number.to_bytes(32, "big") for number in range(20)]
+        for key in keys:
+            await cache.put(key, key * 50, ttl=60, group="churn")
+        rng = random.Random(3)
+
+        async def ask(key: bytes) -> None:
+            kept = await cache.get(key)
+            assert kept is not None
+            assert kept.value == key * 50
+
+        for _ in range(20):
+            tasks = [asyncio.create_task(ask(rng.choice(keys))) for _ in range(40)]
+            for task in tasks:
+                await asyncio.sleep(rng.choice([0, 0, 0.0005]))
+                if rng.random() < 0.6:
+                    task.cancel()
+            for outcome in await asyncio.gather(*tasks, return_exceptions=True):
+                assert outcome is None or isinstance(outcome, asyncio.CancelledError)
+        await asyncio.gather(*map(ask, keys))
+        await cache.clear("churn")
+        await cache.close()
+        assert not cache._running
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [b"HTTP/1.1 200 OK\r\n\r\n", b"\x00" * 4_000, b"$99999999\r\nx", b":1\r\n", b"*-5\r\n", b"$-"],
+)
+async def test_garbage_is_a_miss(reply: bytes) -> None:
+    server, url = await garbage_server(reply)
+    cache = guarded(over(url, 0.05), 0.1)
+    async with server:
+        for _ in range(5):
+            assert await cache.get(KEY) is None
+            await cache.put(KEY, b"v", ttl=60, group="g")
+        assert await cache.members("g") == []
+        assert not (await cache.stats()).available
+        await cache.close()
+
+
+class _Counted(ValkeyCache):
+    """Counts the look-ups that reach the store."""
+
+    looked_up = 0
+
+    async def get(self, key: bytes):  # type: ignore[no-untyped-def]
+        self.looked_up += 1
+        return await super().get(key)
+
+
+async def _hide(proxy: FaultProxy, how: str) -> None:
+    if how == "down":
+        await proxy.change({"connect": "refuse"})
+        proxy.reset_all()
+    elif how == "hangs":
+        await proxy.change({"connect": "swallow"})
+        proxy.reset_all()
+    else:
+        await proxy.change({"to_client": {"latency_seconds": 3}})
+
+
+@pytest.mark.parametrize("how", ["down", "hangs", "slow"])
+async def test_a_server_that_fails_costs_a_few_misses_and_then_nothing(
+    redis_url: str, shared_cache: ValkeyCache, how: str
+) -> None:
+    async with proxy_to(redis_url) as (proxy, url):
+        store = _Counted(url, prefix="test", timeout_seconds=0.1, clock=SystemClock())
+        cache = guarded(store, 0.1)
+        await shared_cache.put(KEY, b"value", ttl=60, group="g")
+        while await cache.get(KEY) is None:  # the machine of the tests may be busy
+            cache = guarded(store, 0.1)
+        await _hide(proxy, how)
+        store.looked_up = 0
+        for _ in range(50):
+            assert await cache.get(KEY) is None
+            await cache.put(KEY, b"other", ttl=60, group="g")
+        assert store.looked_up <= 3
+        await cache.close()
+
+
+async def test_the_breaker_lets_a_healed_server_back(redis_url: str) -> None:
+    clock = SystemClock()
+    async with proxy_to(redis_url) as (proxy, url):
+        store = over(url, 1.0)
+        settings = BreakerSettings(calls=3, open_seconds=0.01)
+        breaker = Breaker("cache", settings, clock=clock, random=random.Random(1))
+        cache = GuardedCache(
+            store, Dependency("cache", clock=clock, breaker=breaker), clock=clock, seconds=1.0
+        )
+        await _hide(proxy, "down")
+        for _ in range(5):
+            assert await cache.get(KEY) is None
+        await proxy.change({"connect": "pass"})
+        while breaker.state != "closed":
+            await asyncio.sleep(0.005)
+            await cache.get(KEY)
+        await cache.put(KEY, b"value", ttl=60, group="g")
+        assert await cache.get(KEY) is not None
+        await cache.clear("g")
+        await cache.close()
+
+
+@pytest.mark.parametrize("url", ["localhost:6379", "http://localhost", "redis://host:port"])
+def test_a_wrong_address_is_told_without_its_password(url: str) -> None:
+    with pytest.raises(InvalidSettings, match=r"cache\.url is not the address"):
+        over(url)
