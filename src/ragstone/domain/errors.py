@@ -209,9 +209,8 @@ class BudgetExhausted(RagstoneError):
     """`retry_after` is the end of the day or month for which the budget was."""
 
     code = "budget_exhausted"
-    scope: str = "tenant"
-    """Whose: see `domain.budget.BudgetScope`."""
-
+    scope: str | None = None
+    """Whose budget it is: `tenant`, `key`, `user` or `application`."""
 
 class Overloaded(RagstoneError):
     code = "overloaded"

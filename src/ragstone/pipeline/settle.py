@@ -242,7 +242,7 @@ class Bill:
         try:
             return await asking
         except BudgetExhausted as error:
-            self._metrics.budget_refusals.labels(error.scope).inc()
+            self._metrics.budget_refusals.labels(error.scope or "tenant").inc()
             raise
 
     async def _reserve(
