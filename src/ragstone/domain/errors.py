@@ -212,6 +212,7 @@ class BudgetExhausted(RagstoneError):
     scope: str | None = None
     """Whose budget it is: `tenant`, `key`, `user` or `application`."""
 
+
 class Overloaded(RagstoneError):
     code = "overloaded"
     retriable = True
