@@ -239,7 +239,7 @@ async def test_embedding_and_reranking_are_on_the_bill_but_are_no_model() -> Non
         receipt = bill.receipt()
     assert till.models == [False, False, False]
     assert [charge.kind for charge in receipt.charges] == ["embedding", "embedding", "rerank"]
-    assert receipt.nanodollars == 3 + (2 + 4) + 7
+    assert receipt.nanodollars == 3 + (1 + 4) + 7
 
 
 async def test_a_refused_call_to_an_embedder_costs_nothing() -> None:

@@ -191,12 +191,12 @@ class Bill:
         False where its budgets do not allow it, or where nothing will be paid any more. One
         whose budgets end later, when a model is asked again, has its part paid by the others.
         """
-        if self._closed or (self._attempt is None and self._has_written()):
+        if self._pays_no_more():
             return False
         for call in tuple(self._open):
             if not await self._ledger.join(call.reservation, spender):
                 return False
-        if self._closed:
+        if self._pays_no_more():
             return False
         self._sharers.append(spender)
         return True
@@ -269,8 +269,9 @@ class Bill:
             raise
         return call
 
-    def _has_written(self) -> bool:
-        return any(charge.kind == "generation" for charge in self._charges)
+    def _pays_no_more(self) -> bool:
+        asked = any(charge.kind == "generation" for charge in self._charges)
+        return self._closed or (self._attempt is None and asked)
 
     def _charge(self, call: Call, usage: Usage, cost: int) -> None:
         charge = Charge(
