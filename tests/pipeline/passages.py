@@ -8,11 +8,12 @@ RECIPE = Recipe(
     candidates=50,
     fusion=FusionSettings(),
     context_tokens=1_000,
+    compression=1.0,
+    conversation_tokens=800,
     max_tokens=100,
     temperature=0.0,
     model_seconds=60.0,
     rerank_seconds=0.5,
-    cache_ttl_seconds=60.0,
 )
 
 

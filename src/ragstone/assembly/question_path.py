@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Coroutine
 from contextlib import AsyncExitStack, suppress
+from random import Random
 
 import aiohttp
 
@@ -15,6 +16,9 @@ from ragstone.domain.query import FusionSettings
 from ragstone.governance.ledger import UsageLedger
 from ragstone.governance.quotas import MinuteLimits, MinuteQuotas, SharedBuckets
 from ragstone.observe.metrics import Metrics
+from ragstone.pipeline.flight import Flights
+from ragstone.pipeline.keeping import Keeping
+from ragstone.pipeline.refresh import Refreshes
 from ragstone.pipeline.services import Recipe, Services
 from ragstone.ports import Clock, Embedder, RecordsReader, Searcher
 from ragstone.resilience.admission import GatedAdmission
@@ -66,6 +70,9 @@ def open_services(
         ladder=ladder,
         recipe=_recipe(settings),
         quotas=_quotas(settings, clock, buckets),
+        keeping=_keeping(settings),
+        flights=Flights() if settings.cache.single_flight else None,
+        refreshes=Refreshes(),
         dependencies=guards.dependencies,
     )
 
@@ -100,6 +107,15 @@ def _cache(settings: Settings, clock: Clock) -> MemoryCache | None:
     return MemoryCache(max_bytes=settings.cache.max_bytes, clock=clock)
 
 
+def _keeping(settings: Settings) -> Keeping:
+    return Keeping(
+        ttl_seconds=settings.cache.ttl_seconds,
+        not_found_seconds=settings.cache.not_found_seconds,
+        refresh_share=settings.cache.refresh_share,
+        random=Random(),
+    )
+
+
 def _recipe(settings: Settings) -> Recipe:
     return Recipe(
         candidates=settings.retrieval.candidates,
@@ -107,11 +123,12 @@ def _recipe(settings: Settings) -> Recipe:
             method=settings.retrieval.fusion, dense_weight=settings.retrieval.dense_weight
         ),
         context_tokens=settings.retrieval.context_tokens,
+        compression=settings.retrieval.compression,
+        conversation_tokens=settings.retrieval.conversation_tokens,
         max_tokens=settings.llm.max_tokens,
         temperature=settings.llm.temperature,
         model_seconds=settings.llm.timeout_seconds,
         rerank_seconds=settings.reranker.timeout_seconds,
-        cache_ttl_seconds=settings.cache.ttl_seconds,
         escalation=settings.routing.escalate,
     )
 

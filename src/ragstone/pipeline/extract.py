@@ -12,7 +12,7 @@ from typing import Final
 
 import msgspec
 
-from ragstone.domain.errors import DependencyError
+from ragstone.domain.errors import BudgetExhausted, DependencyError
 from ragstone.domain.passage import Passage
 from ragstone.pipeline import weighing
 from ragstone.pipeline.evidence import (
@@ -23,6 +23,7 @@ from ragstone.pipeline.evidence import (
     lexical_answer_features,
     unit_features,
 )
+from ragstone.pipeline.units import leans_back
 from ragstone.ports import Embedder
 
 LEXICAL_RUNG: Final = "extract_lexical"
@@ -43,10 +44,6 @@ _SAME: Final = 0.7
 _INLINE_CHARS: Final = 10_000
 """More text is split and counted in a thread; this much takes three milliseconds."""
 
-_LEANS_BACK: Final = re.compile(
-    r"(?:This|That|These|Those|It|Its|They|Their|He|She|His|Her|Such|There|Then|Otherwise|However"
-    r"|But|And|So|Instead|In (?:this|that|such)|For (?:this|that))\b(?! is no\b)"
-)
 _NUMBERED: Final = re.compile(r"\[(\d{1,4})\]")
 _RECORD: Final = re.compile(r"^[^\s:]*\[\d+\]\.", re.M)
 
@@ -98,7 +95,7 @@ async def extract(
         return _answer(evidence, ranked, None, max_sentences, (LEXICAL_RUNG,))
     try:
         cosines = await _cosines(question, [unit for _, unit in ranked], embedder, vector)
-    except DependencyError:
+    except (DependencyError, BudgetExhausted):
         return _answer(evidence, ranked, None, max_sentences, (LEXICAL_RUNG,))
     rescored = [
         (weighing.utility(weighing.UNIT_WEIGHTS, unit_features(evidence, unit, cosine)), unit)
@@ -219,7 +216,8 @@ def _leans_on(evidence: Evidence, unit: Candidate) -> int | None:
     for position in reversed(unit.unit.context):
         if units[position].kind != "heading":
             return position
-    if unit.unit.kind == "sentence" and unit.position and _LEANS_BACK.match(unit.text):
+    passage = evidence.passages[unit.number - 1]
+    if unit.unit.kind == "sentence" and unit.position and leans_back(passage.text, unit.unit):
         return unit.position - 1 if units[unit.position - 1].kind == "sentence" else None
     return None
 

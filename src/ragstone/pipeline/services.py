@@ -1,12 +1,15 @@
 """What the path of a question is wired to, made once by `assembly`."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ragstone.domain.query import FusionSettings
 from ragstone.governance.prices import ALL_FREE, PriceBook
 from ragstone.observe.metrics import Metrics
 from ragstone.pipeline.escalate import Escalation
+from ragstone.pipeline.flight import Flights
+from ragstone.pipeline.keeping import Keeping
+from ragstone.pipeline.refresh import Refreshes
 from ragstone.ports import (
     Admission,
     CacheStore,
@@ -30,12 +33,14 @@ class Recipe:
     candidates: int
     fusion: FusionSettings
     context_tokens: int
+    compression: float
+    """Share of the passages' tokens that the model sees."""
+    conversation_tokens: int
     max_tokens: int
     temperature: float
     model_seconds: float
     """Longest generation, within the request's deadline."""
     rerank_seconds: float
-    cache_ttl_seconds: float
     escalation: Escalation = "off"
     """When a better model of the route is asked after the first."""
 
@@ -61,5 +66,10 @@ class Services:
     recipe: Recipe
     quotas: Quotas | None = None
     """None: nobody is limited."""
+    keeping: Keeping = field(default_factory=Keeping)
+    flights: Flights | None = None
+    """None: everybody has a generation of their own."""
+    refreshes: Refreshes | None = None
+    """None: kept answers end when they end."""
     dependencies: Sequence[Dependency] = ()
     """What stands behind the ports, for those who ask how it is."""

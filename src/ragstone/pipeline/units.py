@@ -20,6 +20,10 @@ _ABBREVIATION: Final = re.compile(
 _BULLET: Final = re.compile(r"(?:[-*•◦▪–]|\(?\d{1,3}[.)]|\(?[a-z][.)])\s+")
 _FIELD: Final = re.compile(r"[^\s:;|][^:;|\n]{0,60}: \S")
 _RECORD: Final = re.compile(r"([^\s:]*\[\d+\])\.")
+_LEANS_BACK: Final = re.compile(
+    r"(?:This|That|These|Those|It|Its|They|Their|He|She|His|Her|Such|There|Then|Otherwise|However"
+    r"|But|And|So|Instead|In (?:this|that|such)|For (?:this|that))\b(?! is no\b)"
+)
 _MAX_HEADING_CHARS: Final = 90
 _MAX_HEADING_WORDS: Final = 12
 _MIN_WRAPPED_CHARS: Final = 40
@@ -73,6 +77,11 @@ def split_units(text: str, headings: Collection[str] = ()) -> list[Unit]:
     if units and all(unit.kind == "heading" for unit in units):
         return [unit._replace(kind="sentence", context=()) for unit in units]
     return units
+
+
+def leans_back(text: str, unit: Unit) -> bool:
+    """Whether it begins with a word that points to the sentence before."""
+    return _LEANS_BACK.match(text, unit.start, unit.end) is not None
 
 
 def _of(text: str, line: _Line) -> str:
