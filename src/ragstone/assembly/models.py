@@ -8,13 +8,14 @@ import aiohttp
 from ragstone.assembly.guards import Guards
 from ragstone.domain.collection import EmbedderIdentity
 from ragstone.domain.errors import InvalidSettings
+from ragstone.governance.prices import PriceBook
 from ragstone.models.embedders.fake import HashingEmbedder
 from ragstone.models.embedders.openai_http import OpenAiEmbedder
 from ragstone.models.llms.anthropic_messages import AnthropicMessages
 from ragstone.models.llms.exchange import Pace
 from ragstone.models.llms.openai_chat import OpenAIChat
 from ragstone.models.rerankers.http import HttpReranker
-from ragstone.ports import Clock, Embedder, LanguageModel, ModelRoute, Reranker
+from ragstone.ports import Clock, Embedder, LanguageModel, ModelOffer, ModelRoute, Reranker
 from ragstone.resilience.model_route import GuardedRoute
 from ragstone.settings import LlmEndpoint, Settings
 
@@ -63,7 +64,11 @@ def _local_embedder(settings: Settings, on_build: Callable[[], None] | None) -> 
 
 
 def open_model(
-    settings: Settings, session: aiohttp.ClientSession, guards: Guards, pace: Pace
+    settings: Settings,
+    session: aiohttp.ClientSession,
+    guards: Guards,
+    pace: Pace,
+    prices: PriceBook,
 ) -> ModelRoute | None:
     """The language model and its fallbacks, each behind its limits; None without a model.
 
@@ -92,6 +97,18 @@ def open_model(
         random=guards.random,
         retry=guards.retry,
         observer=guards.observer,
+        offers=[_offer(endpoint, prices) for endpoint in endpoints],
+    )
+
+
+def _offer(endpoint: LlmEndpoint, prices: PriceBook) -> ModelOffer:
+    rate = prices.model(endpoint.model).rate(0)
+    return ModelOffer(
+        name=endpoint.model,
+        quality=endpoint.quality,
+        region=endpoint.region,
+        input_price=rate.input,
+        output_price=rate.output,
     )
 
 

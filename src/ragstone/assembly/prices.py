@@ -30,7 +30,9 @@ def open_prices(settings: Settings, clock: Clock) -> PriceBook:
     now = datetime.fromtimestamp(clock.time()).astimezone()
     endpoints: list[LlmEndpoint] = [settings.llm, *settings.llm.fallbacks]
     models: dict[str, Price] = {}
-    for position, endpoint in enumerate(endpoints if settings.llm.model else []):
+    for position, endpoint in enumerate(endpoints):
+        if not endpoint.model:  # refused elsewhere, or there is no model at all
+            continue
         price = _of_model(endpoint, position, now)
         known = models.get(endpoint.model)
         models[endpoint.model] = price if known is None else known.dearer_of(price)

@@ -55,15 +55,17 @@ def open_services(
     ladder = _ladder(settings, clock)
     metrics.follow(metrics.ladder_rung, lambda: ladder.level)
     guards = Guards(settings, clock, metrics, board=board, is_loaded=lambda: ladder.level > 0)
+    ledger = UsageLedger()
+    metrics.follow(metrics.open_reservations, lambda: ledger.open_reservations)
     return Services(
         records=records,
         admission=admission,
-        ledger=UsageLedger(),
+        ledger=ledger,
         prices=prices,
         embedder=guards.embedder(embedder),
         index=guards.index(index),
         reranker=open_reranker(settings, session, guards),
-        model=open_model(settings, session, guards, ladder.joining_pause),
+        model=open_model(settings, session, guards, ladder.joining_pause, prices),
         cache=_cache(settings, clock),
         clock=clock,
         metrics=metrics,
