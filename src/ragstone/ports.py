@@ -296,6 +296,12 @@ class RecordsReader(Protocol):
         """
         ...
 
+    async def document_versions(
+        self, tenant: str, document_ids: Sequence[str]
+    ) -> dict[str, int]:
+        """Of those that are there, whatever is remembered from before."""
+        ...
+
     async def collections(self, tenant: str) -> list[Collection]: ...
 
     async def key_by_hash(self, sha256: str) -> ApiKey | None:
@@ -378,6 +384,13 @@ class Records(RecordsReader, Protocol):
 
         Between the records' deletion and the index's a question may still find the document
         under the generation that the deletion began; no answer of then may be kept for later.
+        """
+        ...
+
+    async def raise_cache_epoch(self, tenant: str, collection: str | None) -> list[str]:
+        """Of the collection, or of all of the tenant's; the names of those that are there.
+
+        Raises their generation too: what checks that, sees it at once in every process.
         """
         ...
 

@@ -31,6 +31,39 @@ async def test_the_generation_can_be_raised_and_absent_collections_are_let_be(
     assert await records.generation("acme", "help") is None
 
 
+async def test_clearing_raises_epoch_and_generation_of_one_or_of_all(records: Records) -> None:
+    for tenant, name in [("acme", "help"), ("acme", "shop"), ("other", "help")]:
+        await records.ensure_collection(tenant, name, MINILM)
+    assert await records.raise_cache_epoch("acme", "help") == ["help"]
+    assert await records.raise_cache_epoch("acme", None) == ["help", "shop"]
+    assert await records.raise_cache_epoch("acme", "nothing") == []
+
+    async def counts(tenant: str, name: str) -> tuple[int, int]:
+        found = await records.collection(tenant, name)
+        assert found is not None
+        return found.cache_epoch, found.generation
+
+    assert await counts("acme", "help") == (2, 2)
+    assert await counts("acme", "shop") == (1, 1)
+    assert await counts("other", "help") == (0, 0)
+    await records.delete_collection("acme", "help")
+    assert await records.raise_cache_epoch("acme", None) == ["shop"]
+    made = await records.ensure_collection("acme", "help", MINILM)
+    assert made.cache_epoch == 2
+
+
+async def test_versions_of_the_documents_that_are_there(records: Records) -> None:
+    await records.ensure_collection("acme", "default", MINILM)
+    a, b = a_document("a", version=3), a_document("b", version=7)
+    await records.put_documents("acme", "default", [with_text(a), with_text(b)])
+    ids = [a.id, b.id, "absent", *map(str, range(1_000))]
+    assert await records.document_versions("acme", ids) == {a.id: 3, b.id: 7}
+    assert await records.document_versions("other", ids) == {}
+    await records.delete_document("acme", a.id)
+    assert await records.document_versions("acme", [a.id, b.id]) == {b.id: 7}
+    assert await records.document_versions("acme", []) == {}
+
+
 async def test_a_new_collection_is_empty_and_can_be_found(
     records: Records, clock: VirtualClock
 ) -> None:

@@ -9,7 +9,7 @@ from ragstone.records.cached import TTL_SECONDS, CachedReader
 from ragstone.records.remote import RemoteRecords
 from tests.clock import VirtualClock
 from tests.hop.engine import served
-from tests.records.samples import MINILM, a_key
+from tests.records.samples import MINILM, a_document, a_key, with_text
 
 
 @pytest.fixture
@@ -26,6 +26,17 @@ async def test_collections_are_as_in_the_engine(records: Records, remote: Record
     assert await remote.collection("acme", "none") is None
     assert await remote.collection("other", "hélp") is None
     assert await remote.collections("acme") == await records.collections("acme") == [made]
+
+
+async def test_versions_and_epochs_are_as_in_the_engine(
+    records: Records, remote: RecordsReader
+) -> None:
+    await records.ensure_collection("acme", "default", MINILM)
+    document = a_document(version=3)
+    await records.put_documents("acme", "default", [with_text(document)])
+    await records.raise_cache_epoch("acme", None)
+    assert await remote.document_versions("acme", [document.id, "b"]) == {document.id: 3}
+    assert await remote.collection("acme", "default") == await records.collection("acme", "default")
 
 
 async def test_keys_are_as_in_the_engine(records: Records, remote: RecordsReader) -> None:

@@ -20,7 +20,9 @@ class Collection(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     embedder: EmbedderIdentity
     generation: int
-    """Raised by every change that a search can see."""
+    """Raised by every change that a search can see, and with `cache_epoch`."""
+    cache_epoch: int = 0
+    """Raised when what is kept of its answers is cleared."""
     document_count: int
     chunk_count: int
     created_at: float

@@ -21,6 +21,7 @@ ABOUT: Final = f"{PREFIX}/about"
 COLLECTION: Final = f"{PREFIX}/collection"
 GENERATION: Final = f"{PREFIX}/generation"
 COLLECTIONS: Final = f"{PREFIX}/collections"
+DOCUMENT_VERSIONS: Final = f"{PREFIX}/document-versions"
 KEY: Final = f"{PREFIX}/key"
 KEYS: Final = f"{PREFIX}/keys"
 BUDGETS: Final = f"{PREFIX}/budgets"
@@ -82,6 +83,11 @@ class CollectionAsked(msgspec.Struct, frozen=True):
 
 class CollectionsAsked(msgspec.Struct, frozen=True):
     tenant: str
+
+
+class DocumentVersionsAsked(msgspec.Struct, frozen=True):
+    tenant: str
+    document_ids: list[str]
 
 
 class KeyAsked(msgspec.Struct, frozen=True):

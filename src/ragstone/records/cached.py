@@ -70,6 +70,9 @@ class CachedReader:
                 self._keys.put(sha256, found, born=asked)
         return found
 
+    async def document_versions(self, tenant: str, document_ids: Sequence[str]) -> dict[str, int]:
+        return await self._reader.document_versions(tenant, document_ids)
+
     async def collections(self, tenant: str) -> list[Collection]:
         return await self._reader.collections(tenant)
 
@@ -147,6 +150,13 @@ class CachedRecords(CachedReader):
     async def raise_generation(self, tenant: str, collection: str) -> None:
         with self._changing_collection(tenant, collection):
             await self._inner.raise_generation(tenant, collection)
+
+    async def raise_cache_epoch(self, tenant: str, collection: str | None) -> list[str]:
+        try:
+            return await self._inner.raise_cache_epoch(tenant, collection)
+        finally:
+            self._changes += 1
+            self._collections.clear()
 
     async def create_job(self, job: Job, source: DocumentSource) -> None:
         await self._inner.create_job(job, source)

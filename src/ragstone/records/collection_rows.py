@@ -55,6 +55,7 @@ def ensure(
                 "name": name,
                 "embedder": msgspec.to_builtins(embedder),
                 "generation": 0,
+                "cache_epoch": 0,
                 "next_version": 1,
                 "document_count": 0,
                 "chunk_count": 0,
@@ -111,6 +112,25 @@ def raise_generation(connection: Connection, tenant: str, name: str) -> bool:
     return result.rowcount == 1
 
 
+def raise_cache_epoch(connection: Connection, tenant: str, name: str | None) -> list[str]:
+    """Of one, or of all the tenant has; their names."""
+    which = (table.c.tenant == tenant) & _alive
+    if name is not None:
+        which &= table.c.name == name
+    # In one order, so that two of these cannot wait for each other.
+    names = connection.scalars(select(table.c.name).where(which).order_by(table.c.name)).all()
+    return [name for name in names if _raise_epoch(connection, tenant, name)]
+
+
+def _raise_epoch(connection: Connection, tenant: str, name: str) -> bool:
+    result = connection.execute(
+        _row(tenant, name)
+        .where(_alive)
+        .values(cache_epoch=table.c.cache_epoch + 1, generation=table.c.generation + 1)
+    )
+    return result.rowcount == 1
+
+
 def add_counts(
     connection: Connection, tenant: str, name: str, *, documents: int, chunks: int
 ) -> Collection:
@@ -142,6 +162,7 @@ def _collection(row: RowMapping) -> Collection:
         name=row["name"],
         embedder=msgspec.convert(row["embedder"], EmbedderIdentity),
         generation=row["generation"],
+        cache_epoch=row["cache_epoch"],
         document_count=row["document_count"],
         chunk_count=row["chunk_count"],
         created_at=row["created_at"],

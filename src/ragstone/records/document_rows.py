@@ -32,6 +32,18 @@ def find_many(
     return found
 
 
+def versions(connection: Connection, tenant: str, ids: Sequence[str]) -> dict[str, int]:
+    found: dict[str, int] = {}
+    for batch in _batches(ids):
+        rows = connection.execute(
+            select(table.c.id, table.c.version).where(
+                table.c.tenant == tenant, table.c.id.in_(batch)
+            )
+        )
+        found.update((row.id, row.version) for row in rows)
+    return found
+
+
 def text(connection: Connection, tenant: str, document_id: str) -> str | None:
     return connection.execute(
         select(texts.c.text).where(texts.c.tenant == tenant, texts.c.id == document_id)

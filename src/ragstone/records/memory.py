@@ -34,8 +34,8 @@ class MemoryRecords:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._collections: dict[Name, Collection] = {}
-        self._generations: dict[Name, int] = {}
-        """Also of deleted collections, which go on counting when they are made again."""
+        self._generations: dict[Name, tuple[int, int]] = {}
+        """And cache epochs, of deleted collections: made again, they go on counting."""
         self._next_versions: dict[Name, int] = {}
         self._documents: dict[Name, tuple[Document, str]] = {}
         self._tombstones: dict[tuple[str, str, str], Tombstone] = {}
@@ -50,6 +50,10 @@ class MemoryRecords:
         found = self._collections.get((tenant, name))
         return None if found is None else found.generation
 
+    async def document_versions(self, tenant: str, document_ids: Sequence[str]) -> dict[str, int]:
+        found = await self.documents_by_id(tenant, document_ids)
+        return {id_: document.version for id_, document in found.items()}
+
     async def collections(self, tenant: str) -> list[Collection]:
         return [c for c in await self.all_collections() if c.tenant == tenant]
 
@@ -63,11 +67,13 @@ class MemoryRecords:
         if found is not None:
             require_embedder(found, embedder)
             return found
+        generation, epoch = self._generations.get((tenant, name), (0, 0))
         made = Collection(
             tenant=storable_name(tenant),
             name=storable_name(name),
             embedder=embedder,
-            generation=self._generations.get((tenant, name), 0),
+            generation=generation,
+            cache_epoch=epoch,
             document_count=0,
             chunk_count=0,
             created_at=self._clock.time(),
@@ -79,7 +85,7 @@ class MemoryRecords:
         found = self._collections.pop((tenant, name), None)
         if found is None:
             return False
-        self._generations[tenant, name] = found.generation + 1
+        self._generations[tenant, name] = (found.generation + 1, found.cache_epoch)
         for document in self._of_collection(tenant, name):
             del self._documents[tenant, document.id]
             self._bury(document)
@@ -148,6 +154,15 @@ class MemoryRecords:
             self._collections[tenant, collection] = msgspec.structs.replace(
                 found, generation=found.generation + 1
             )
+
+    async def raise_cache_epoch(self, tenant: str, collection: str | None) -> list[str]:
+        names = [c.name for c in await self.collections(tenant) if collection in (None, c.name)]
+        for name in names:
+            found = self._collections[tenant, name]
+            self._collections[tenant, name] = msgspec.structs.replace(
+                found, generation=found.generation + 1, cache_epoch=found.cache_epoch + 1
+            )
+        return names
 
     async def create_job(self, job: Job, source: DocumentSource) -> None:
         if job.id in self._jobs:

@@ -1,5 +1,6 @@
 """The engine's records, as far as a question needs them, asked over the hop."""
 
+from collections.abc import Sequence
 from typing import TypeVar
 
 import msgspec
@@ -10,11 +11,13 @@ from ragstone.hop.client import EngineClient
 from ragstone.hop.messages import (
     COLLECTION,
     COLLECTIONS,
+    DOCUMENT_VERSIONS,
     GENERATION,
     KEY,
     KEYS,
     CollectionAsked,
     CollectionsAsked,
+    DocumentVersionsAsked,
     KeyAsked,
 )
 from ragstone.ports import ApiKey
@@ -25,6 +28,7 @@ _ENCODER = msgspec.json.Encoder()
 _COLLECTION = msgspec.json.Decoder(Collection | None)
 _GENERATION = msgspec.json.Decoder(int | None)
 _COLLECTIONS = msgspec.json.Decoder(list[Collection])
+_VERSIONS = msgspec.json.Decoder(dict[str, int])
 _KEY = msgspec.json.Decoder(ApiKey | None)
 _KEYS = msgspec.json.Decoder(list[ApiKey])
 
@@ -41,6 +45,10 @@ class RemoteRecords:
 
     async def generation(self, tenant: str, name: str) -> int | None:
         return await self._ask(GENERATION, CollectionAsked(tenant, name), _GENERATION)
+
+    async def document_versions(self, tenant: str, document_ids: Sequence[str]) -> dict[str, int]:
+        asked = DocumentVersionsAsked(tenant, list(document_ids))
+        return await self._ask(DOCUMENT_VERSIONS, asked, _VERSIONS)
 
     async def collections(self, tenant: str) -> list[Collection]:
         return await self._ask(COLLECTIONS, CollectionsAsked(tenant), _COLLECTIONS)

@@ -55,6 +55,9 @@ class SqlRecords:
     async def generation(self, tenant: str, name: str) -> int | None:
         return await self._read(lambda c: collection_rows.generation(c, tenant, name))
 
+    async def document_versions(self, tenant: str, document_ids: Sequence[str]) -> dict[str, int]:
+        return await self._read(lambda c: document_rows.versions(c, tenant, document_ids))
+
     async def collections(self, tenant: str) -> list[Collection]:
         return await self._read(lambda c: collection_rows.of_tenant(c, tenant))
 
@@ -118,6 +121,9 @@ class SqlRecords:
 
     async def raise_generation(self, tenant: str, collection: str) -> None:
         await self._write(lambda c: collection_rows.raise_generation(c, tenant, collection))
+
+    async def raise_cache_epoch(self, tenant: str, collection: str | None) -> list[str]:
+        return await self._write(lambda c: collection_rows.raise_cache_epoch(c, tenant, collection))
 
     async def create_job(self, job: Job, source: DocumentSource) -> None:
         await self._write(lambda c: job_rows.create(c, job, source))

@@ -20,6 +20,7 @@ from ragstone.hop.messages import (
     ABOUT,
     COLLECTION,
     COLLECTIONS,
+    DOCUMENT_VERSIONS,
     EMBEDDINGS,
     GENERATION,
     KEY,
@@ -31,6 +32,7 @@ from ragstone.hop.messages import (
     About,
     CollectionAsked,
     CollectionsAsked,
+    DocumentVersionsAsked,
     EmbeddingRow,
     EmbeddingsAsked,
     EmbeddingsGiven,
@@ -50,6 +52,7 @@ _EMBEDDINGS = msgspec.json.Decoder(EmbeddingsAsked)
 _SEARCH = msgspec.json.Decoder(SearchOnBehalf)
 _COLLECTION = msgspec.json.Decoder(CollectionAsked)
 _COLLECTIONS = msgspec.json.Decoder(CollectionsAsked)
+_DOCUMENT_VERSIONS = msgspec.json.Decoder(DocumentVersionsAsked)
 _KEY = msgspec.json.Decoder(KeyAsked)
 _ENCODER = msgspec.json.Encoder()
 _log = structlog.get_logger("ragstone.engine")
@@ -72,6 +75,7 @@ class EngineDoor:
             COLLECTION: self._collection,
             GENERATION: self._generation,
             COLLECTIONS: self._collections,
+            DOCUMENT_VERSIONS: self._document_versions,
             KEY: self._key,
             KEYS: self._keys,
             **budget_handlers(system),
@@ -149,6 +153,10 @@ class EngineDoor:
 
     async def _collections(self, body: bytes) -> object:
         return await self._system.records.collections(_COLLECTIONS.decode(body).tenant)
+
+    async def _document_versions(self, body: bytes) -> object:
+        asked = _DOCUMENT_VERSIONS.decode(body)
+        return await self._system.records.document_versions(asked.tenant, asked.document_ids)
 
     async def _key(self, body: bytes) -> object:
         return await self._system.records.key_by_hash(_KEY.decode(body).sha256)
