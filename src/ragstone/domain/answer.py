@@ -10,6 +10,7 @@ from ragstone.domain.usage import Receipt, Usage
 AnswerKind = Literal["generated", "extractive", "passages", "not_found"]
 """`passages`: there was no room for an answer; a fixed sentence points to the passages."""
 CacheOutcome = Literal["hit", "miss", "joined", "off"]
+CacheTier = Literal["question", "prompt", "semantic"]
 
 
 class Span(msgspec.Struct, frozen=True):
@@ -59,7 +60,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     cache: CacheOutcome = "off"
     """`hit`: made for an earlier, equal question and still true. `joined`: made for several that
     asked the same at the same time. `off`: no cache was asked."""
-    cache_tier: Literal["question", "prompt", "semantic"] | None = None
+    cache_tier: CacheTier | None = None
     """Of a hit: what was equal."""
     cache_age_seconds: float | None = None
     """Of a hit: how long ago it was made."""

@@ -23,7 +23,10 @@ def new_trace_id(traceparent: str | None = None) -> str:
 class Trace:
     """Filled by the pipeline while a question runs."""
 
-    __slots__ = ("_metrics", "_started", "degraded", "id", "notices", "timings_ms")
+    __slots__ = (
+        *("_metrics", "_started"),
+        *("degraded", "id", "nanodollars", "notices", "timings_ms"),
+    )
 
     def __init__(self, metrics: Metrics, trace_id: str) -> None:
         self.id = trace_id
@@ -33,6 +36,8 @@ class Trace:
         """Rungs taken, each once, in order."""
         self.notices: list[Exception] = []
         """Why, for those who run the server."""
+        self.nanodollars = 0
+        """What the request has cost so far."""
         self._metrics = metrics
         self._started = time.perf_counter()
 

@@ -19,6 +19,7 @@ from ragstone.domain.usage import NANODOLLARS, Charge, ChargeKind, Receipt, Savi
 from ragstone.governance.prices import Price, PriceBook
 from ragstone.governance.token_bound import about_usage, most_input
 from ragstone.observe.metrics import Metrics
+from ragstone.observe.trace import Trace
 from ragstone.pipeline.usage_rows import usage_row, usage_rows
 from ragstone.ports import Ledger, Prompt, Quotas
 
@@ -43,6 +44,7 @@ async def reserve_and_settle(
     prices: PriceBook,
     quotas: Quotas | None,
     metrics: Metrics,
+    trace: Trace | None = None,
     questions: int = 1,
 ) -> AsyncIterator["Bill"]:
     """The bill of one request, which is closed however the request ends.
@@ -50,7 +52,7 @@ async def reserve_and_settle(
     `questions`: as how many it counts in the usage report. Raises `BudgetExhausted` at a hard
     limit, and `RecordsUnavailable`.
     """
-    bill = Bill(principal, spender, ledger, prices, quotas, metrics)
+    bill = Bill(principal, spender, ledger, prices, quotas, metrics, trace)
     bill.standing = await bill.refusable(ledger.standing(bill.spender))
     try:
         yield bill
@@ -92,6 +94,7 @@ class Bill:
         prices: PriceBook,
         quotas: Quotas | None,
         metrics: Metrics,
+        trace: Trace | None = None,
     ) -> None:
         self.spender = spender
         self.prices = prices
@@ -110,6 +113,7 @@ class Bill:
         self._ledger = ledger
         self._quotas = quotas
         self._metrics = metrics
+        self._trace = trace
         self._charges: list[Charge] = []
         self._saved: dict[Saving, int] = {}
         self._open: list[Call] = []
@@ -201,6 +205,11 @@ class Bill:
         self._sharers.append(spender)
         return True
 
+    @property
+    def is_paid(self) -> bool:
+        """Whether nothing is open, and nothing more is expected: it is written."""
+        return self._pays_no_more()
+
     def receipt(self) -> Receipt:
         """As it stands now."""
         cost = sum(charge.nanodollars for charge in self._charges)
@@ -279,6 +288,8 @@ class Bill:
         )
         self._charges.append(charge)
         self.usage += usage
+        if self._trace is not None:
+            self._trace.nanodollars += cost // (1 + len(self._sharers))
         self.saved("prompt_cache", call.price.saved_by_cache(usage))
         metrics = self._metrics
         if cost:

@@ -120,6 +120,9 @@ async def tell(
                 last = now
             elif isinstance(event, Done):
                 call.outcome = outcome_of(event.answer)
+                if event.answer.cache == "joined":  # it is on the bill of whoever asked first
+                    receipt = event.answer.receipt
+                    call.trace.nanodollars = receipt.nanodollars // receipt.shared_by
             yield event
 
 

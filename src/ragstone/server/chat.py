@@ -13,6 +13,8 @@ from ragstone.domain.answer import (
     Answer,
     AnswerEvent,
     AnswerKind,
+    CacheOutcome,
+    CacheTier,
     Citation,
     CitationsChecked,
     Delta,
@@ -22,7 +24,7 @@ from ragstone.domain.answer import (
 from ragstone.domain.application import Application
 from ragstone.domain.errors import InvalidRequest, UnknownModel, did_you_mean
 from ragstone.domain.query import Question, Turn
-from ragstone.domain.usage import Usage
+from ragstone.domain.usage import Receipt, Usage
 from ragstone.server.answers import checked_question, stream_response, tell, whole_answer
 from ragstone.server.call import Call
 from ragstone.server.errors import ErrorBody, ErrorResponse
@@ -58,10 +60,15 @@ class ChatRequest(msgspec.Struct):
     response_format: dict[str, Any] | None = None
 
 
+class PromptTokensDetails(msgspec.Struct):
+    cached_tokens: int
+
+
 class ChatUsage(msgspec.Struct):
     prompt_tokens: int
     completion_tokens: int
     total_tokens: int
+    prompt_tokens_details: PromptTokensDetails
 
 
 class ChatChoiceMessage(msgspec.Struct):
@@ -84,7 +91,10 @@ class Extension(msgspec.Struct):
     answer_kind: AnswerKind
     degraded: list[str]
     notices: list[Notice]
-    cache: str
+    cache: CacheOutcome
+    cache_tier: CacheTier | None
+    cache_age_seconds: float | None
+    receipt: Receipt
     timings_ms: dict[str, float]
     collection: str
     trace_id: str
@@ -337,7 +347,8 @@ def _completion_id(call: Call) -> str:
 
 def _usage(usage: Usage) -> ChatUsage:
     total = usage.input_tokens + usage.output_tokens
-    return ChatUsage(usage.input_tokens, usage.output_tokens, total)
+    cached = PromptTokensDetails(usage.cached_input_tokens)
+    return ChatUsage(usage.input_tokens, usage.output_tokens, total, cached)
 
 
 def _extension(answer: Answer) -> Extension:
@@ -347,6 +358,9 @@ def _extension(answer: Answer) -> Extension:
         degraded=answer.degraded,
         notices=answer.notices,
         cache=answer.cache,
+        cache_tier=answer.cache_tier,
+        cache_age_seconds=answer.cache_age_seconds,
+        receipt=answer.receipt,
         timings_ms=answer.timings_ms,
         collection=answer.collection,
         trace_id=answer.trace_id,
