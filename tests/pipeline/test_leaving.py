@@ -38,6 +38,12 @@ class CountingLedger:
         self.settled = 0
         self.reserved = 0
 
+    async def standing(self, spender):
+        return await self._inner.standing(spender)
+
+    def record(self, rows) -> None:
+        self._inner.record(rows)
+
     async def reserve(self, spender, upper, *, model=True):
         self.reserved += 1
         return await self._inner.reserve(spender, upper, model=model)

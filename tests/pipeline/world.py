@@ -18,6 +18,10 @@ from ragstone.models.llms.fake import ScriptedModel
 from ragstone.observe.metrics import Metrics
 from ragstone.observe.trace import Trace
 from ragstone.pipeline.answer import answer
+from ragstone.pipeline.asked import CacheUse
+from ragstone.pipeline.flight import Flights
+from ragstone.pipeline.keeping import Keeping
+from ragstone.pipeline.refresh import Refreshes
 from ragstone.pipeline.services import Services
 from ragstone.ports import Clock, DocumentChunks, ModelRoute, Reranker
 from ragstone.records.memory import MemoryRecords
@@ -65,6 +69,9 @@ class World:
         self.reranker: Reranker | None = None
         self.ladder = LoadLadder(LadderPolicy(), self.clock)
         self.metrics = Metrics()
+        self.keeping = Keeping(ttl_seconds=60.0)
+        self.flights: Flights | None = Flights()
+        self.refreshes = Refreshes()
 
     async def put(self, collection: str, text: str = TEXT, *, name: str = "returns") -> None:
         await self.records.ensure_collection("acme", collection, self.embedder.identity)
@@ -104,6 +111,7 @@ class World:
         seconds: float = 30.0,
         streamed: bool = True,
         principal: Principal = ANN,
+        cache: CacheUse = "use",
         **more: Any,
     ) -> AsyncGenerator[AnswerEvent, None]:
         """What `answer` tells."""
@@ -112,12 +120,13 @@ class World:
             records=self.records, admission=self.admission, ledger=self.ledger,
             embedder=self.embedder, index=self.index, reranker=self.reranker,
             model=route, cache=self.cache, clock=self.clock, metrics=self.metrics,
-            ladder=self.ladder, recipe=RECIPE,
+            ladder=self.ladder, recipe=RECIPE, keeping=self.keeping,
+            flights=self.flights, refreshes=self.refreshes,
         )  # fmt: skip
         return answer(
             Question(**{"collection": "help", **more, "text": text}), principal, ASSISTANT,
             deadline=Deadline(self.clock, seconds), trace=Trace(self.metrics, "0" * 32),
-            services=services, streamed=streamed,
+            services=services, streamed=streamed, cache=cache,
         )  # fmt: skip
 
     async def ask(self, text: str = ASKED, **more: Any) -> tuple[list[str], Answer]:

@@ -1,14 +1,10 @@
 """An answer as the caches keep it."""
 
-from typing import Literal
-
 import msgspec
 
 from ragstone.domain.answer import AnswerKind, Citation
 from ragstone.domain.passage import Passage
 from ragstone.domain.usage import Usage
-
-CacheTier = Literal["question", "prompt", "semantic"]
 
 
 class Told(msgspec.Struct, frozen=True, kw_only=True):
@@ -27,12 +23,13 @@ class KeptAnswer(msgspec.Struct, frozen=True, kw_only=True):
 
     told: bytes
     """A `Told` as JSON, so that a response can be made of it without decoding it."""
+    checksum: int
+    """CRC-32 of `told`."""
     documents: list[tuple[str, int]]
     """Id and version of each document whose text the model saw."""
     generation: int
     epoch: int
     """Both of the collection, when the answer was asked for."""
-    tier: CacheTier
     made_at: float
     expires_at: float
     """Both in Unix seconds."""

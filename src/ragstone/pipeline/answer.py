@@ -1,38 +1,45 @@
 """One question, top to bottom: every stage, in order.
 
-Stages know nothing of one another. Each is timed, and none begins after the deadline. What
-was left out on the way is on the trace, and so in the response.
+`answer` is what one client goes through: it is let in, and told a kept answer, one that is being
+made for somebody else, or its own. `afresh` makes one. Stages know nothing of one another. Each is
+timed, and none begins after the deadline. What was left out on the way is on the trace, and so in
+the response.
 """
 
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing
 from functools import partial
+from typing import Final
 
 from ragstone.domain.answer import AnswerEvent, CitationsChecked, Delta, Done, PassagesFound
 from ragstone.domain.application import Application
-from ragstone.domain.budget import Spender
 from ragstone.domain.errors import InternalError
-from ragstone.domain.principal import Principal, Priority
+from ragstone.domain.principal import Principal
 from ragstone.domain.query import Question
-from ragstone.observe.trace import Trace
+from ragstone.observe.trace import Trace, new_trace_id
 from ragstone.pipeline.admit import admit
+from ragstone.pipeline.asked import Asked, CacheUse
 from ragstone.pipeline.billed import billed_embedder, billed_reranker
-from ragstone.pipeline.collection import is_current, open_collection
 from ragstone.pipeline.embed import embed
 from ragstone.pipeline.events import Written
-from ragstone.pipeline.generate import EXTRACTIVE, generate
+from ragstone.pipeline.flight import GoAlone, HeldByTwo, StartOver
+from ragstone.pipeline.generate import generate
+from ragstone.pipeline.lookup import LookedUp, look_up, look_up_prompt, remember, remember_again
 from ragstone.pipeline.material import Material
 from ragstone.pipeline.pack import pack_for, with_spares
 from ragstone.pipeline.prompt import build_prompt
-from ragstone.pipeline.recall import prompt_key, question_key, recall, remember
 from ragstone.pipeline.rerank import rerank, unless_overloaded
 from ragstone.pipeline.retrieve import retrieve
 from ragstone.pipeline.services import Services
 from ragstone.pipeline.settle import Bill, reserve_and_settle
 from ragstone.pipeline.stage import Stage
-from ragstone.pipeline.tell import compose, outcome_of, replay
+from ragstone.pipeline.tell import as_events, compose, replay, retell
 from ragstone.pipeline.understand import understand
+from ragstone.ports import Permit
 from ragstone.resilience.deadline import Deadline
+
+_MOST_FLIGHTS: Final = 3
+"""That a question joins one after another; then it goes alone."""
 
 
 async def answer(
@@ -45,126 +52,194 @@ async def answer(
     services: Services,
     weight: int = 1,
     streamed: bool = True,
+    cache: CacheUse = "use",
 ) -> AsyncGenerator[AnswerEvent, None]:
     """Tells the answer as it comes: passages, deltas, citations, done.
 
-    `weight` is in slots of admission. Not `streamed` says that nobody sees the deltas, so that
-    a model which breaks off can still be replaced. Raises `RagstoneError`s; closing the
-    iterator ends all work and settles what was used.
+    `weight` is in slots of admission. Not `streamed` says that nobody sees what comes before
+    `Done`, so that a model which breaks off can still be replaced. Raises `RagstoneError`s;
+    closing the iterator ends all work that nobody else waits for, and settles what was used.
     """
-    s, recipe = services, services.recipe
-    model_name = s.model.name if s.model else EXTRACTIVE
-    priority = principal.priority or application.priority
-    spender = Spender(
-        tenant=principal.tenant,
-        key_id=principal.key_id,
-        user=principal.user,
-        application=application.name,
-    )
-    async with (
-        admit(
-            principal, priority, weight, s.admission, s.ladder, deadline, trace, s.metrics
-        ) as permit,
-        reserve_and_settle(
-            principal, spender,
-            ledger=s.ledger, prices=s.prices, quotas=s.quotas, metrics=s.metrics,
-        ) as bill,
-    ):  # fmt: skip
+    s = services
+    asked = Asked(
+        question=question, principal=principal, application=application,
+        deadline=deadline, trace=trace, weight=weight, streamed=streamed, cache=cache,
+    )  # fmt: skip
+    async with AsyncExitStack() as admitted, AsyncExitStack() as billed:
+        permit = await admitted.enter_async_context(_admission(asked, s))
+        bill = await billed.enter_async_context(_billing(asked, s))
         async with Stage("recall", deadline, trace):
-            collection = await open_collection(
-                question.collection, principal, s.records, s.embedder.identity
-            )
-            keys = [question_key(question, principal, collection, application, model_name, recipe)]
-            kept = await recall(
-                "question", keys[0], s.cache, s.metrics, partial(is_current, collection, s.records)
-            )
-        if kept is not None:
+            found = await look_up(asked, bill.standing, s)
+        if found.kept is not None:
             permit.free_slot()
-            for event in replay(kept, question, principal, kept.passages, trace, bill):
+            if found.is_due and s.refreshes is not None:
+                s.refreshes.begin(found.key, partial(refresh, asked, s))
+            given = replay(found.kept, asked, bill, tier="question", now=s.clock.time())
+            for event in as_events(given, streamed=streamed):
                 yield event
             return
 
-        material = await gather(
-            question, principal, priority, application, deadline, trace, bill, s
-        )
-        passages = material.passages
-        if s.model is not None and passages:  # only what a model wrote is worth a second look
-            keys.append(prompt_key(material.prompt, passages, principal, application, model_name))
-            async with Stage("recall", deadline, trace):
-                kept = await recall("prompt", keys[1], s.cache, s.metrics)
-            if kept is not None:
-                permit.free_slot()
-                for event in replay(kept, question, principal, passages, trace, bill):
-                    yield event
-                return
-
-        yield PassagesFound(passages, trace.id, list(trace.degraded))
-
-        written: Written | None = None
-        with trace.stage("generate"):
-            writing = generate(
-                material,
-                tenant=principal.tenant, priority=priority,
-                route=s.model, escalation=recipe.escalation,
-                model_seconds=recipe.model_seconds,
-                embedder=billed_embedder(s.embedder, bill),
-                ladder=s.ladder, permit=permit, streamed=streamed,
-                deadline=deadline, trace=trace, bill=bill,
-            )  # fmt: skip
-            async with aclosing(writing) as pieces:
-                async for piece in pieces:
-                    if isinstance(piece, Written):
-                        written = piece
-                    else:
-                        yield Delta(piece)
-        if written is None:
-            raise InternalError("The answer ended without an end.")
-
-        yield CitationsChecked(written.citations)
-        done = compose(
-            question, principal, passages, written, trace, bill, cached=s.cache is not None
-        )
-        group = f"{principal.tenant}/{question.collection}"
-        await remember(keys, done, s.cache, recipe.cache_ttl_seconds, group)
-        bill.outcome = outcome_of(done)
-        yield Done(done)
+        if s.flights is None or cache == "off":
+            events = afresh(asked, found, permit, bill, s)
+        else:
+            events = together(asked, found, permit, bill, admitted, billed, s)
+        async with aclosing(events):
+            async for event in events:
+                yield event
 
 
-async def gather(
-    question: Question,
-    principal: Principal,
-    priority: Priority,
-    application: Application,
-    deadline: Deadline,
-    trace: Trace,
+async def together(
+    asked: Asked,
+    found: LookedUp,
+    permit: Permit,
     bill: Bill,
+    admitted: AsyncExitStack,
+    billed: AsyncExitStack,
     s: Services,
-) -> Material:
+) -> AsyncGenerator[AnswerEvent, None]:
+    """With those who ask the same at this moment: one generation for all of them.
+
+    Who is first begins it, in a task of its own, which takes over the bill; the place is held by
+    both, and the slot by the task. Who comes later gives the slot back and reads along.
+    """
+    assert s.flights is not None
+    for _ in range(_MOST_FLIGHTS):
+        await permit.regain_slot()  # which it has, unless it starts over
+        flight = None
+        if asked.cache == "use":
+            flight = s.flights.find(found.key, asked, bill.standing)
+        if flight is None:
+            both = HeldByTwo(admitted.pop_all())
+            admitted.push_async_exit(both)
+            events = afresh(asked, found, permit, bill, s)
+            flight = s.flights.begin(found.key, asked, bill, events, both, billed.pop_all())
+            async with aclosing(flight.lead()) as own:
+                async for event in own:
+                    yield event
+            return
+        permit.free_slot()
+        found.count("joined", asked, s)
+        try:
+            async with aclosing(flight.follow(asked, s.recipe.model_seconds)) as shared:
+                async for event in shared:
+                    yield retell(event, asked, flight.asked, bill)
+            return
+        except StartOver:
+            continue
+        except GoAlone:
+            break
+    await permit.regain_slot()
+    async with aclosing(afresh(asked, found, permit, bill, s)) as events:
+        async for event in events:
+            yield event
+
+
+async def afresh(
+    asked: Asked, found: LookedUp, permit: Permit, bill: Bill, s: Services
+) -> AsyncGenerator[AnswerEvent, None]:
+    """From the evidence to the answer, which is kept where it may be."""
+    found.count("miss", asked, s)
+    deadline, trace = asked.deadline, asked.trace
+    material = await gather(asked, bill, s)
+    passages = material.passages
+    async with Stage("recall", deadline, trace):
+        earlier = await look_up_prompt(material, asked, found, s)
+    if earlier.kept is not None:
+        permit.free_slot()
+        given = replay(
+            earlier.kept, asked, bill, tier="prompt", now=s.clock.time(), passages=passages
+        )
+        await remember_again(earlier.kept, given, asked, found, s)
+        for event in as_events(given, streamed=asked.streamed):
+            yield event
+        return
+
+    yield PassagesFound(passages, trace.id, list(trace.degraded))
+
+    written: Written | None = None
+    with trace.stage("generate"):
+        async with aclosing(write(material, asked, permit, bill, s)) as pieces:
+            async for piece in pieces:
+                if isinstance(piece, Written):
+                    written = piece
+                else:
+                    yield Delta(piece)
+    if written is None:
+        raise InternalError("The answer ended without an end.")
+
+    yield CitationsChecked(written.citations)
+    done = compose(asked, passages, written, bill, cached=s.cache is not None)
+    await remember(done, asked, found, earlier, s)
+    yield Done(done)
+
+
+async def gather(asked: Asked, bill: Bill, s: Services) -> Material:
     """From the question to the evidence and the prompt: the stages that are our own work."""
-    recipe, ladder = s.recipe, s.ladder
+    question, deadline, trace = asked.question, asked.deadline, asked.trace
+    recipe, ladder, priority = s.recipe, s.ladder, asked.priority
     with trace.stage("understand"):
         query = understand(question)
 
+    embedder = billed_embedder(s.embedder, bill)
     async with Stage("embed", deadline, trace):
-        vector = await embed(
-            query, question.mode, billed_embedder(s.embedder, bill), deadline, trace
-        )
+        vector = await embed(query, question.mode, embedder, deadline, trace)
 
     reranker = unless_overloaded(billed_reranker(s.reranker, bill), ladder, priority, trace)
     async with Stage("retrieve", deadline, trace):
-        found = await retrieve(
-            query, vector, question, principal,
+        passages = await retrieve(
+            query, vector, question, asked.principal,
             limit=recipe.candidates if reranker else with_spares(question.top_k),
             recipe=recipe, index=s.index, embedder=s.embedder.identity.name,
             trace=trace, metrics=s.metrics,
         )  # fmt: skip
 
     async with Stage("rerank", deadline, trace):
-        ranked = await rerank(query, found, reranker, recipe, deadline, trace)
+        ranked = await rerank(query, passages, reranker, recipe, deadline, trace)
 
+    application = asked.application
     with trace.stage("pack"):
         passages = pack_for(question, ranked, recipe.context_tokens, ladder, priority, trace)
         prompt = build_prompt(application, question, passages, recipe)
     return Material(
         query=query, vector=vector, passages=passages, prompt=prompt, application=application
     )
+
+
+def write(
+    material: Material, asked: Asked, permit: Permit, bill: Bill, s: Services
+) -> AsyncGenerator[str | Written, None]:
+    """The model's text, or what stands in for it."""
+    return generate(
+        material,
+        tenant=asked.principal.tenant, priority=asked.priority,
+        route=s.model, escalation=s.recipe.escalation, model_seconds=s.recipe.model_seconds,
+        embedder=billed_embedder(s.embedder, bill), ladder=s.ladder, permit=permit,
+        streamed=asked.streamed, deadline=asked.deadline, trace=asked.trace, bill=bill,
+    )  # fmt: skip
+
+
+async def refresh(asked: Asked, s: Services) -> None:
+    """Makes a kept answer anew for those who will ask; the first of a process to go under load."""
+    trace = Trace(s.metrics, new_trace_id())
+    own = asked.in_background(trace, Deadline(s.clock, asked.deadline.seconds))
+    async with _admission(own, s) as permit, _billing(own, s, questions=0) as bill:
+        async with Stage("recall", own.deadline, trace):
+            found = await look_up(own, bill.standing, s)
+        async with aclosing(afresh(own, found, permit, bill, s)) as events:
+            async for _ in events:
+                pass
+
+
+def _admission(asked: Asked, s: Services) -> AbstractAsyncContextManager[Permit]:
+    return admit(
+        asked.principal, asked.priority, asked.weight,
+        s.admission, s.ladder, asked.deadline, asked.trace, s.metrics,
+    )  # fmt: skip
+
+
+def _billing(asked: Asked, s: Services, *, questions: int = 1) -> AbstractAsyncContextManager[Bill]:
+    return reserve_and_settle(
+        asked.principal, asked.spender,
+        ledger=s.ledger, prices=s.prices, quotas=s.quotas, metrics=s.metrics, trace=asked.trace,
+        questions=questions,
+    )  # fmt: skip

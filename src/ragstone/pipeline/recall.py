@@ -2,29 +2,41 @@
 
 Every input that could change the answer is part of the key, so an entry is never served
 where a fresh run would differ: tenant, access tokens, the collection's generation (any
-change of a document raises it), conversation, filters, application, prompt version, model
-and recipe. The key by prompt holds the evidence itself.
+change of a document raises it) and epoch (raised when its cache is cleared), conversation,
+filters, application, prompt version, models and recipe. The key by prompt holds the evidence
+itself, so it outlives changes of other documents.
+
+Of the question's text only what no reader sees is evened out: Unicode composition (NFC) and white
+space. Letter case is not: it tells `IT` from `it` and `Polish` from `polish`, and the model sees
+it.
 """
 
 import hashlib
-from collections.abc import Awaitable, Callable
-from typing import Literal
+import unicodedata
+from typing import Final
+from zlib import crc32
 
 import msgspec
 
 from ragstone.domain.answer import Answer
 from ragstone.domain.application import Application
 from ragstone.domain.collection import Collection
+from ragstone.domain.kept import KeptAnswer, Told
 from ragstone.domain.passage import Passage
 from ragstone.domain.principal import Principal
 from ragstone.domain.query import Question
-from ragstone.observe.metrics import Metrics
+from ragstone.governance.personal import is_personal
 from ragstone.pipeline.services import Recipe
-from ragstone.ports import CacheStore, Prompt
+from ragstone.ports import CacheStore, Clock, Prompt
 from ragstone.resilience.ladder import costs_quality
 
-_DECODER = msgspec.msgpack.Decoder(Answer)
-_ENCODER = msgspec.msgpack.Encoder()
+_FORMAT: Final = 1
+"""Of `KeptAnswer` and `Told`: raised when they change, so that old entries are not found."""
+
+_DECODER: Final = msgspec.msgpack.Decoder(KeptAnswer)
+_ENCODER: Final = msgspec.msgpack.Encoder()
+_TOLD: Final = msgspec.json.Decoder(Told)
+_TELLER: Final = msgspec.json.Encoder()
 
 
 def question_key(
@@ -32,20 +44,21 @@ def question_key(
     principal: Principal,
     collection: Collection,
     application: Application,
-    model: str,
+    models: list[str],
     recipe: Recipe,
 ) -> bytes:
     """The address of the answer to this question, as this principal would get it now."""
-    asked = msgspec.structs.replace(question, text=" ".join(question.text.split()))
+    asked = msgspec.structs.replace(question, text=_normal(question.text))
     return _digest(
         "question",
         principal.tenant,
         principal.access_tokens(),
         collection.generation,
+        collection.cache_epoch,
         asked,
         application.name,
         application.prompt_version,
-        model,
+        models,
         recipe,
     )
 
@@ -54,49 +67,110 @@ def prompt_key(
     prompt: Prompt,
     passages: list[Passage],
     principal: Principal,
+    collection: Collection,
     application: Application,
-    model: str,
+    models: list[str],
 ) -> bytes:
-    """The address of what this model writes for this prompt over this evidence."""
+    """The address of what these models write for this prompt over this evidence."""
     evidence = [(passage.chunk_id, passage.start, passage.end) for passage in passages]
-    return _digest("prompt", principal.tenant, prompt, evidence, application.prompt_version, model)
+    return _digest(
+        "prompt",
+        principal.tenant,
+        collection.cache_epoch,
+        prompt,
+        evidence,
+        application.prompt_version,
+        models,
+    )
+
+
+def _normal(text: str) -> str:
+    return " ".join(unicodedata.normalize("NFC", text).split())
 
 
 def _digest(*parts: object) -> bytes:
-    return hashlib.sha256(_ENCODER.encode(parts)).digest()
+    return hashlib.sha256(_ENCODER.encode((_FORMAT, *parts))).digest()
 
 
-async def recall(
-    kind: Literal["question", "prompt"],
-    key: bytes,
-    cache: CacheStore | None,
-    metrics: Metrics,
-    still: Callable[[], Awaitable[bool]] | None = None,
-) -> Answer | None:
-    """The kept answer, or None. An entry that cannot be read counts as absent.
-
-    `still` says whether what is found may be used at this moment; it raises what it must.
-    """
-    if cache is None:
+async def recall(key: bytes, cache: CacheStore | None) -> KeptAnswer | None:
+    """What is kept there. An entry that cannot be read counts as absent, and is removed."""
+    if cache is None or (found := await cache.get(key)) is None:
         return None
-    value = await cache.get(key)
     try:
-        answer = None if value is None else _DECODER.decode(value.value)
+        kept = _DECODER.decode(found.value)
     except msgspec.MsgspecError:
-        answer = None
-    outcome = "miss" if answer is None else "hit"
-    if answer is not None and still is not None and not await still():
-        answer, outcome = None, "stale"
-    metrics.cache_requests.labels(kind, outcome).inc()
-    return answer
+        kept = None
+    if kept is not None and crc32(kept.told) == kept.checksum:
+        return kept
+    await cache.delete([key])
+    return None
 
 
-async def remember(
-    keys: list[bytes], answer: Answer, cache: CacheStore | None, ttl: float, group: str
-) -> None:
-    """Keep a whole answer; one that was degraded must not outlive its cause."""
-    if cache is None or any(map(costs_quality, answer.degraded)):
-        return
-    value = _ENCODER.encode(answer)
-    for key in keys:
-        await cache.put(key, value, ttl=ttl, group=group)
+def told(kept: KeptAnswer) -> Told:
+    """The answer itself; `recall` has made sure that it can be read."""
+    return _TOLD.decode(kept.told)
+
+
+def may_be_kept(question: Question, answer: Answer) -> bool:
+    """Not what was degraded, cut or has no citations, which must not outlive its cause; and not
+    what is somebody's own."""
+    if any(map(costs_quality, answer.degraded)) or answer.answer_kind == "passages":
+        return False
+    if answer.answer_kind != "not_found" and not answer.citations:
+        return False
+    turns = (turn.content for turn in question.conversation)
+    return not is_personal(question.text, answer.answer, *turns)
+
+
+def kept_from(answer: Answer, collection: Collection, *, life: float, clock: Clock) -> KeptAnswer:
+    """The form in which `answer` is kept for `life` seconds."""
+    now = clock.time()
+    content = _told_by(answer)
+    return KeptAnswer(
+        told=content,
+        checksum=crc32(content),
+        documents=_documents(answer),
+        generation=collection.generation,
+        epoch=collection.cache_epoch,
+        made_at=now,
+        expires_at=now + life,
+        not_found=answer.answer_kind == "not_found",
+        usage=answer.usage,
+        nanodollars=answer.receipt.nanodollars,
+    )
+
+
+def kept_again(kept: KeptAnswer, given: Answer, collection: Collection) -> KeptAnswer:
+    """The same answer as it was given now, over the same evidence; no younger for that."""
+    content = _told_by(given)
+    return msgspec.structs.replace(
+        kept,
+        told=content,
+        checksum=crc32(content),
+        documents=_documents(given),
+        generation=collection.generation,
+        epoch=collection.cache_epoch,
+    )
+
+
+async def keep(key: bytes, kept: KeptAnswer, cache: CacheStore, clock: Clock, group: str) -> None:
+    """Until it expires."""
+    if (left := kept.expires_at - clock.time()) > 0:
+        await cache.put(key, _ENCODER.encode(kept), ttl=left, group=group)
+
+
+def _told_by(answer: Answer) -> bytes:
+    return _TELLER.encode(
+        Told(
+            answer=answer.answer,
+            answer_kind=answer.answer_kind,
+            citations=answer.citations,
+            passages=answer.passages,
+            collection=answer.collection,
+            model=answer.model,
+        )
+    )
+
+
+def _documents(answer: Answer) -> list[tuple[str, int]]:
+    return sorted({(each.document_id, each.version) for each in answer.passages})

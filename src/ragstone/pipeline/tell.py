@@ -1,5 +1,7 @@
 """The end of the path: what the stages made becomes the answer that is told."""
 
+from typing import Final, Literal
+
 import msgspec
 
 from ragstone.domain.answer import (
@@ -12,14 +14,20 @@ from ragstone.domain.answer import (
     PassagesFound,
 )
 from ragstone.domain.errors import RagstoneError
+from ragstone.domain.kept import KeptAnswer
 from ragstone.domain.passage import Passage
-from ragstone.domain.principal import Principal
-from ragstone.domain.query import Question
 from ragstone.domain.usage import Usage
 from ragstone.observe.trace import Trace
+from ragstone.pipeline.asked import Asked
 from ragstone.pipeline.events import Written
+from ragstone.pipeline.recall import told
 from ragstone.pipeline.settle import Bill
 from ragstone.resilience.ladder import costs_quality
+
+CacheTier = Literal["question", "prompt", "semantic"]
+
+_PIECE_CHARS: Final = 80
+"""Of a kept answer that is told as a stream: a line of text at a time."""
 
 
 def outcome_of(answer: Answer) -> str:
@@ -30,49 +38,91 @@ def outcome_of(answer: Answer) -> str:
 
 
 def replay(
-    kept: Answer,
-    question: Question,
-    principal: Principal,
-    passages: list[Passage],
-    trace: Trace,
+    kept: KeptAnswer,
+    asked: Asked,
     bill: Bill,
-) -> list[AnswerEvent]:
-    """A kept answer, told as if it were new: this request's passages and trace, no usage."""
-    given = msgspec.structs.replace(
-        kept,
-        citations=[
+    *,
+    tier: CacheTier,
+    now: float,
+    passages: list[Passage] | None = None,
+) -> Answer:
+    """A kept answer as if it were new: this request's trace, and no usage. `passages`: this
+    request's, where it has looked for them itself."""
+    trace, content = asked.trace, told(kept)
+    citations = content.citations
+    if passages is not None:
+        citations = [
             msgspec.structs.replace(citation, score=passages[citation.number - 1].scores.fused)
-            for citation in kept.citations
-        ],
-        passages=passages,
-        collection=question.collection,
+            for citation in citations
+        ]
+    bill.cached, bill.model = True, content.model
+    bill.saved("answer_cache", kept.nanodollars)
+    given = Answer(
+        answer=content.answer,
+        answer_kind=content.answer_kind,
+        citations=citations,
+        passages=content.passages if passages is None else passages,
         usage=Usage(),
         timings_ms=_timings(trace),
         degraded=list(trace.degraded),
-        notices=[_notice(error, principal) for error in trace.notices],
+        notices=_notices(trace, asked),
         cache="hit",
+        cache_tier=tier,
+        cache_age_seconds=round(max(0.0, now - kept.made_at), 3),
+        receipt=bill.receipt(),
+        collection=content.collection,
+        model=content.model,
         trace_id=trace.id,
     )
     bill.outcome = outcome_of(given)
+    return given
+
+
+def as_events(answer: Answer, *, streamed: bool) -> list[AnswerEvent]:
+    """A whole answer as a stream in pieces; of one that is not `streamed`, the end alone."""
+    if not streamed:
+        return [Done(answer)]
     return [
-        PassagesFound(given.passages, trace.id, given.degraded),
-        Delta(given.answer),
-        CitationsChecked(given.citations),
-        Done(given),
+        PassagesFound(answer.passages, answer.trace_id, answer.degraded),
+        *map(Delta, _pieces(answer.answer)),
+        CitationsChecked(answer.citations),
+        Done(answer),
     ]
 
 
+def retell(event: AnswerEvent, asked: Asked, leader: Asked, bill: Bill) -> AnswerEvent:
+    """An event of another's generation, as this request tells it."""
+    if isinstance(event, PassagesFound):
+        return PassagesFound(event.passages, asked.trace.id, event.degraded)
+    if not isinstance(event, Done):
+        return event
+    made = event.answer
+    joined = made.cache != "hit"
+    bill.cached, bill.model, bill.outcome = True, made.model, outcome_of(made)
+    if joined:
+        bill.saved("shared", made.receipt.nanodollars)
+    else:
+        bill.saved("answer_cache", made.receipt.saved_nanodollars.get("answer_cache", 0))
+    saved = bill.receipt().saved_nanodollars
+    return Done(
+        msgspec.structs.replace(
+            made,
+            timings_ms=_timings(asked.trace),
+            notices=_notices(leader.trace, asked),
+            cache="joined" if joined else "hit",
+            receipt=msgspec.structs.replace(made.receipt, saved_nanodollars=saved),
+            trace_id=asked.trace.id,
+        )
+    )
+
+
 def compose(
-    question: Question,
-    principal: Principal,
-    passages: list[Passage],
-    written: Written,
-    trace: Trace,
-    *,
-    cached: bool,
+    asked: Asked, passages: list[Passage], written: Written, bill: Bill, *, cached: bool
 ) -> Answer:
     """The answer as it was just made. `cached`: whether a cache was asked before."""
-    return Answer(
+    bill.answered(written.model)
+    trace = asked.trace
+    given = Answer(
         answer=written.text,
         answer_kind=written.kind,
         citations=written.citations,
@@ -80,18 +130,40 @@ def compose(
         usage=written.usage,
         timings_ms=_timings(trace),
         degraded=list(trace.degraded),
-        notices=[_notice(error, principal) for error in trace.notices],
+        notices=_notices(trace, asked),
         cache="miss" if cached else "off",
-        collection=question.collection,
+        receipt=bill.receipt(),
+        collection=asked.question.collection,
         model=written.model,
         trace_id=trace.id,
     )
+    bill.outcome = outcome_of(given)
+    return given
+
+
+def _pieces(text: str) -> list[str]:
+    """Of about `_PIECE_CHARS`, cut behind white space where there is some."""
+    pieces: list[str] = []
+    start = 0
+    while len(text) - start > _PIECE_CHARS:
+        space = max(text.rfind(sign, start, start + _PIECE_CHARS) for sign in " \n")
+        end = space + 1 if space > start else start + _PIECE_CHARS
+        pieces.append(text[start:end])
+        start = end
+    return [*pieces, text[start:]]
 
 
 def _timings(trace: Trace) -> dict[str, float]:
     return {**trace.timings_ms, "total": round(trace.elapsed() * 1000, 3)}
 
 
-def _notice(error: Exception, principal: Principal) -> Notice:
-    code = error.code if isinstance(error, RagstoneError) else "timeout"
-    return Notice(code=code, message=str(error) if "admin" in principal.scopes else "")
+def _notices(trace: Trace, asked: Asked) -> list[Notice]:
+    """Why things were left out, in the words that this principal may read."""
+    may_read = "admin" in asked.principal.scopes
+    return [
+        Notice(
+            code=error.code if isinstance(error, RagstoneError) else "timeout",
+            message=str(error) if may_read else "",
+        )
+        for error in trace.notices
+    ]

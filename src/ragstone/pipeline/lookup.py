@@ -1,0 +1,123 @@
+"""What the caches hold for a question at this moment, and what it leaves to them."""
+
+from dataclasses import dataclass
+
+from ragstone.domain.answer import Answer
+from ragstone.domain.budget import Standing
+from ragstone.domain.collection import Collection
+from ragstone.domain.kept import KeptAnswer
+from ragstone.pipeline.asked import Asked
+from ragstone.pipeline.collection import is_current, open_collection
+from ragstone.pipeline.generate import EXTRACTIVE
+from ragstone.pipeline.material import Material
+from ragstone.pipeline.recall import (
+    keep,
+    kept_again,
+    kept_from,
+    may_be_kept,
+    prompt_key,
+    question_key,
+    recall,
+)
+from ragstone.pipeline.services import Services
+
+
+@dataclass(slots=True)
+class LookedUp:
+    """What was found for a question, and where its answer belongs."""
+
+    key: bytes
+    collection: Collection
+    kept: KeptAnswer | None = None
+    is_due: bool = False
+    """Whether it should be made anew soon."""
+    counted: bool = False
+
+    def count(self, outcome: str, asked: Asked, s: Services) -> None:
+        """The outcome of the look-up, in the metrics, once."""
+        if not self.counted and not asked.background:
+            self.counted = True
+            s.metrics.cache_requests.labels("question", outcome).inc()
+
+
+@dataclass(frozen=True, slots=True)
+class PromptLookedUp:
+    """The same for a prompt; without a key where there is nothing to look up."""
+
+    key: bytes | None = None
+    kept: KeptAnswer | None = None
+
+
+async def look_up(asked: Asked, standing: Standing, s: Services) -> LookedUp:
+    """What is kept, or in flight, is good only while the collection has not changed: that is
+    asked again once there is something to give, since a gateway remembers the collection for a
+    second. Raises `UnknownCollection`, `EmbedderMismatch`."""
+    found = await _place(asked, s)
+    if asked.cache != "use":
+        found.counted = True
+        return found
+    kept = await recall(found.key, s.cache)
+    flying = s.flights is not None and s.flights.find(found.key, asked, standing) is not None
+    if (kept is not None or flying) and not await is_current(found.collection, s.records):
+        found = await _place(asked, s)
+        found.count("stale", asked, s)
+        return found
+    if kept is not None:
+        found.kept = kept
+        found.is_due = not kept.not_found and s.keeping.is_due(kept, s.clock.time())
+        found.count("hit", asked, s)
+    found.counted |= s.cache is None and not flying
+    return found
+
+
+async def look_up_prompt(
+    material: Material, asked: Asked, found: LookedUp, s: Services
+) -> PromptLookedUp:
+    """Only what a model wrote is worth a second look."""
+    if s.cache is None or s.model is None or not material.passages or asked.cache == "off":
+        return PromptLookedUp()
+    key = prompt_key(
+        material.prompt, material.passages,
+        asked.principal, found.collection, asked.application, _models(s),
+    )  # fmt: skip
+    if asked.cache == "refresh":
+        return PromptLookedUp(key)
+    kept = await recall(key, s.cache)
+    s.metrics.cache_requests.labels("prompt", "miss" if kept is None else "hit").inc()
+    return PromptLookedUp(key, kept)
+
+
+async def remember(
+    answer: Answer, asked: Asked, found: LookedUp, prompt: PromptLookedUp, s: Services
+) -> None:
+    """Keeps the answer by its question, and by its prompt where it says something."""
+    if s.cache is None or asked.cache == "off" or not may_be_kept(asked.question, answer):
+        return
+    kept = kept_from(answer, found.collection, life=s.keeping.life(answer), clock=s.clock)
+    await keep(found.key, kept, s.cache, s.clock, asked.cache_group)
+    if prompt.key is not None and not kept.not_found:
+        await keep(prompt.key, kept, s.cache, s.clock, asked.cache_group)
+
+
+async def remember_again(
+    kept: KeptAnswer, given: Answer, asked: Asked, found: LookedUp, s: Services
+) -> None:
+    """An answer found by its prompt is kept by this question too: the next need not search."""
+    if s.cache is not None and may_be_kept(asked.question, given):
+        again = kept_again(kept, given, found.collection)
+        await keep(found.key, again, s.cache, s.clock, asked.cache_group)
+
+
+async def _place(asked: Asked, s: Services) -> LookedUp:
+    collection = await open_collection(
+        asked.question.collection, asked.principal, s.records, s.embedder.identity
+    )
+    key = question_key(
+        asked.question, asked.principal, collection, asked.application, _models(s), s.recipe
+    )
+    return LookedUp(key, collection)
+
+
+def _models(s: Services) -> list[str]:
+    """Those that may write, in their order."""
+    return [offer.name for offer in s.model.offers] if s.model else [EXTRACTIVE]
