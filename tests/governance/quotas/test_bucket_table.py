@@ -1,0 +1,108 @@
+"""One bucket: what fits, what drains, and what can be given back of it."""
+
+import pytest
+
+from ragstone.governance.quotas.bucket_table import MINUTE, SLOT, Bucket, BucketTable
+
+SECOND = 1_000_000_000
+ONE_A_SECOND = Bucket("requests of key key_1", 12345, 60)
+
+
+def a_table(slots: int = 64) -> BucketTable:
+    return BucketTable(memoryview(bytearray(slots * SLOT * 8)).cast("q"))
+
+
+def at(seconds: float) -> int:
+    return 1_000 * SECOND + round(seconds * SECOND)
+
+
+def left(table: BucketTable, seconds: float) -> float:
+    """Units that fit, of `ONE_A_SECOND`."""
+    return (MINUTE - table.used(ONE_A_SECOND, at(seconds))) / SECOND
+
+
+def test_a_minutes_worth_fits_at_once_and_then_one_for_each_that_drained() -> None:
+    table = a_table()
+    for _ in range(60):
+        assert table.wait(ONE_A_SECOND, 1, at(0)) == 0
+        table.charge(ONE_A_SECOND, 1, at(0))
+    assert table.wait(ONE_A_SECOND, 1, at(0)) == SECOND
+    assert table.wait(ONE_A_SECOND, 5, at(0)) == 5 * SECOND
+    assert table.wait(ONE_A_SECOND, 1, at(1)) == 0
+    table.charge(ONE_A_SECOND, 1, at(1))
+    assert table.wait(ONE_A_SECOND, 1, at(1.5)) == SECOND // 2
+
+
+def test_what_was_not_used_can_be_taken_again() -> None:
+    table = a_table()
+    mark = table.charge(ONE_A_SECOND, 50, at(0))
+    table.give_back(ONE_A_SECOND, 40, mark, at(2))
+    assert left(table, 2) == 52
+
+
+def test_what_has_drained_is_not_given_back() -> None:
+    table = a_table()
+    mark = table.charge(ONE_A_SECOND, 30, at(0))
+    table.charge(ONE_A_SECOND, 40, at(10))
+    table.give_back(ONE_A_SECOND, 29, mark, at(20))
+    assert left(table, 20) == 20  # ten seconds of the thirty were left, and no more
+
+
+def test_what_drained_since_others_gave_back_is_not_given_back() -> None:
+    table = a_table()
+    first, second = (table.charge(ONE_A_SECOND, 30, at(0)) for _ in range(2))
+    table.give_back(ONE_A_SECOND, 29, first, at(1))
+    table.charge(ONE_A_SECOND, 59, at(30.5))
+    table.give_back(ONE_A_SECOND, 29, second, at(30.6))
+    assert left(table, 30.6) <= 1
+
+
+def test_nothing_is_given_back_to_a_bucket_that_was_empty_since() -> None:
+    table = a_table()
+    first, second = (table.charge(ONE_A_SECOND, 30, at(0)) for _ in range(2))
+    table.give_back(ONE_A_SECOND, 29, first, at(1))
+    table.charge(ONE_A_SECOND, 60, at(31))
+    table.give_back(ONE_A_SECOND, 29, second, at(31.1))
+    assert left(table, 31.1) < 1
+
+
+def test_who_uses_more_than_the_estimate_waits_for_longer() -> None:
+    table = a_table()
+    table.charge(ONE_A_SECOND, 60, at(0))
+    table.charge(ONE_A_SECOND, 30, at(1))
+    assert table.wait(ONE_A_SECOND, 1, at(1)) == 30 * SECOND
+    assert table.wait(ONE_A_SECOND, 1, at(31)) == 0
+
+
+def test_more_than_the_limit_is_let_in_when_all_of_it_is_left_and_paid_back() -> None:
+    table = a_table()
+    assert table.wait(ONE_A_SECOND, 600, at(0)) == 0
+    table.charge(ONE_A_SECOND, 600, at(0))
+    assert table.wait(ONE_A_SECOND, 1, at(0)) == 541 * SECOND
+
+
+def test_slots_of_drained_buckets_are_used_again() -> None:
+    table = a_table(slots=4)
+    for number in range(1, 1000):
+        bucket = Bucket(f"key_{number}", number, 60)
+        table.charge(bucket, 60, at(60.0 * number))
+        assert table.used(bucket, at(60.0 * number)) == MINUTE
+
+
+def test_buckets_without_room_share_a_slot_and_none_is_open() -> None:
+    table = a_table(slots=4)
+    for number in range(1, 10):
+        table.charge(Bucket(f"key_{number}", number, 60), 60, at(0))
+    for number in range(1, 10):
+        assert table.wait(Bucket(f"key_{number}", number, 60), 1, at(1)) > 0
+
+
+@pytest.mark.parametrize("tat", [2**63 - 1, 2**62])
+def test_a_damaged_slot_is_full_for_a_minute_and_never_open(tat: int) -> None:
+    memory = bytearray(SLOT * 8)
+    cells = memoryview(memory).cast("q")
+    cells[0], cells[1] = ONE_A_SECOND.hash, tat
+    table = BucketTable(cells)
+    assert table.wait(ONE_A_SECOND, 1, at(0)) == SECOND
+    assert table.wait(ONE_A_SECOND, 1, at(1)) == 0
+    assert table.wait(ONE_A_SECOND, 60, at(1)) == 59 * SECOND
