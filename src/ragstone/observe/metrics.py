@@ -118,6 +118,12 @@ class Metrics:
         self.budget_refusals = counter(
             "rag_budget_refusals_total", "Calls that a budget did not allow.", "scope"
         )
+        self.prompt_tokens = Histogram(
+            "rag_prompt_tokens",
+            "Estimated tokens of a question's prompt.",
+            registry=registry,
+            buckets=(100, 200, 400, 600, 800, 1_000, 1_500, 2_000, 3_000, 5_000, 10_000, 50_000),
+        )
         self.ingest_documents = counter(
             "rag_ingest_documents_total", "Documents ingested.", "outcome"
         )

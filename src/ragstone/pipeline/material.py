@@ -18,4 +18,6 @@ class Material:
     passages: list[Passage]
     """The evidence, best first; passage `n` of the prompt is `passages[n - 1]`."""
     prompt: Prompt
+    saved_tokens: int = 0
+    """That the prompt would have more with its passages whole; estimated."""
     application: Application

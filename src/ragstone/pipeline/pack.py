@@ -34,22 +34,24 @@ def pack(
     """At most `top_k` distinct passages, best first, within `budget_tokens` in all.
 
     A passage that does not fit is left out whole, never cut, and a smaller one after it may
-    still fit; the first is kept whatever its size, since an answer needs some evidence.
+    still fit; the first is kept whatever its size, since an answer needs some evidence. One
+    that says nothing new is left out: all of its sentences stand in those before it, word for
+    word. A sentence that differs in as much as a figure is new.
     """
     chosen: list[Passage] = []
-    texts: set[str] = set()
+    said: set[str] = set()
     tokens = 0
     for passage in passages:
         if len(chosen) == top_k:
             break
-        normalised = " ".join(passage.text.split()).casefold()
-        if normalised in texts or any(_covers(other, passage) for other in chosen):
+        says = _sentences(passage.text)
+        if (chosen and says <= said) or any(_covers(other, passage) for other in chosen):
             continue
         size = count_tokens(passage.text)
         if chosen and tokens + size > budget_tokens:
             continue
         chosen.append(passage)
-        texts.add(normalised)
+        said |= says
         tokens += size
     return Evidence(passages=chosen, tokens=tokens)
 
@@ -92,6 +94,12 @@ def estimated_tokens(text: str) -> int:
 def with_spares(top_k: int) -> int:
     """A few more than asked for, since `pack` drops what repeats."""
     return top_k + max(2, top_k // 2)
+
+
+def _sentences(text: str) -> set[str]:
+    """In a normal form; coarse, since cutting too much or too little only finds fewer repeats."""
+    plain = " ".join(text.replace("\n", ". ").casefold().split())
+    return {piece.rstrip(".") for piece in plain.split(". ")}
 
 
 def _covers(other: Passage, passage: Passage) -> bool:

@@ -16,6 +16,7 @@ from ragstone.domain.errors import (
     ModelTimedOut,
 )
 from ragstone.domain.principal import Priority
+from ragstone.domain.usage import Usage
 from ragstone.governance.token_bound import about_usage
 from ragstone.observe.trace import Trace
 from ragstone.pipeline.citations import CitationFilter
@@ -101,6 +102,9 @@ class ModelWriter:
         if not _says_not_found(text, material.application):
             kind, citations = "generated", verify(text, filtered, material.passages, self._trace)
         bill = self._bill
+        if cut := material.saved_tokens:
+            saved = bill.prices.model(bill.model).cost(Usage(input_tokens=cut))
+            bill.saved("compression", saved)
         return Written(
             text=text, kind=kind, citations=citations, usage=bill.usage, model=bill.model
         )
