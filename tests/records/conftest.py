@@ -11,10 +11,11 @@ import psycopg
 import pytest
 from sqlalchemy import create_engine, make_url
 
-from ragstone.ports import Records
+from ragstone.ports import BudgetRecords, Records
 from ragstone.records.cached import CachedRecords
 from ragstone.records.engine import open_engine, sqlite_url
 from ragstone.records.memory import MemoryRecords
+from ragstone.records.memory_budgets import MemoryBudgets
 from ragstone.records.migrate import migrate
 from ragstone.records.sql_records import SqlRecords
 from ragstone.records.tables import metadata
@@ -118,3 +119,21 @@ async def records(request: pytest.FixtureRequest, clock: VirtualClock) -> AsyncI
             made = CachedRecords(made, clock)
     yield made
     await made.close()
+
+
+@pytest.fixture(params=["memory", "sqlite", "postgresql"])
+async def budgets(
+    request: pytest.FixtureRequest, clock: VirtualClock
+) -> AsyncIterator[BudgetRecords]:
+    """Each implementation in turn, empty."""
+    if request.param == "memory":
+        yield MemoryBudgets(clock)
+        return
+    url = (
+        request.getfixturevalue("postgresql_url")
+        if request.param == "postgresql"
+        else sqlite_url(request.getfixturevalue("sqlite_file"))
+    )
+    records = SqlRecords.open(url, clock)
+    yield records.budgets
+    await records.close()

@@ -30,6 +30,7 @@ from ragstone.records.slices import (
     grant,
     granted,
     spent_lines,
+    wanted_of,
 )
 from ragstone.records.usage_lines import LABELS, in_order, storable_row, whole_hours
 
@@ -53,7 +54,8 @@ class MemoryBudgets:
         self._usage: list[UsageRow] = []
 
     async def budgets(self, tenant: str) -> list[Budget]:
-        return [budget for budget in self._budgets.values() if budget.tenant == tenant]
+        own = [budget for budget in self._budgets.values() if budget.tenant == tenant]
+        return sorted(own, key=lambda budget: (budget.created_at, budget.id))
 
     async def lease(
         self, holder: str, wants: Sequence[Want], *, seconds: float, number: int | None = None
@@ -145,8 +147,9 @@ class MemoryBudgets:
 
     def _grant(self, holder: _Holder, want: Want) -> Grant:
         account = want.account
-        budget = self._budgets.get(account.budget_id)
-        cap = cap_of(budget, want)
+        if (budget := wanted_of(self._budgets, want)) is None:
+            return Grant(account=account, amount=0, used=0, cap=0)
+        cap = cap_of(budget, account.pool)
         counted, slice_ = self._standing(holder, account)
         amount = 0 if holder.ended else grant(counted, want, cap)
         if amount:

@@ -21,6 +21,7 @@ from ragstone.records.slices import (
     freed,
     grant,
     granted,
+    wanted_of,
 )
 from ragstone.records.statements import BATCH, insert_or_ignore, insert_or_replace
 from ragstone.records.tables import budget_accounts as accounts
@@ -129,16 +130,16 @@ def _grant(
     connection: Connection, holder: str, wants: Sequence[Want], *, ended: bool
 ) -> list[Grant]:
     budgets = budget_rows.held_still(connection, (want.account.budget_id for want in wants))
-    standing = _standing(
-        connection,
-        holder,
-        {want.account for want in wants if want.account.budget_id in budgets},
-    )
+    there = {want.account for want in wants if wanted_of(budgets, want)}
+    standing = _standing(connection, holder, there)
     grants, changed = [], {}
     for want in wants:
         account = want.account
-        cap = cap_of(budgets.get(account.budget_id), want)
-        counted, slice_ = standing.get(account, (Counted(), Slice()))
+        if (budget := wanted_of(budgets, want)) is None:
+            grants.append(Grant(account=account, amount=0, used=0, cap=0))
+            continue
+        cap = cap_of(budget, account.pool)
+        counted, slice_ = standing[account]
         amount = 0 if ended else grant(counted, want, cap)
         if amount:
             counted, slice_ = granted(counted, slice_, amount)

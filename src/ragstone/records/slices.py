@@ -32,11 +32,14 @@ class Slice(msgspec.Struct, frozen=True):
     charged: int = 0
 
 
-def cap_of(budget: Budget | None, want: Want) -> int:
-    """Of the account that is wanted; 0 for a budget that is gone, or another tenant's."""
-    if budget is None or budget.tenant != want.tenant:
-        return 0
-    return budget.limit if want.account.pool == "limit" else budget.hard_limit or 0
+def cap_of(budget: Budget, pool: Pool) -> int:
+    return budget.limit if pool == "limit" else budget.hard_limit or 0
+
+
+def wanted_of(budgets: Mapping[str, Budget], want: Want) -> Budget | None:
+    """None for a budget that is gone, or another tenant's: it grants nothing and tells nothing."""
+    budget = budgets.get(want.account.budget_id)
+    return budget if budget is not None and budget.tenant == want.tenant else None
 
 
 def grant(counted: Counted, want: Want, cap: int) -> int:

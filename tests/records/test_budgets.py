@@ -1,0 +1,360 @@
+"""What every implementation of `BudgetRecords` does alike: slices, reports and leases."""
+
+import msgspec
+import pytest
+
+from ragstone.domain.budget import Account
+from ragstone.domain.errors import InvalidRequest
+from ragstone.ports import LEASE_ANSWER_SECONDS, BudgetRecords, BudgetStore
+from tests.clock import VirtualClock
+from tests.records.budget_samples import (
+    DAY,
+    NEW_YEAR,
+    a_budget,
+    a_report,
+    a_row,
+    a_want,
+    an_account,
+)
+
+LEASE = 30.0
+
+
+async def given(store: BudgetStore, *wants: object, holder: str = "h1") -> list[int]:
+    grants = await store.lease(holder, wants, seconds=LEASE)  # type: ignore[arg-type]
+    return [grant.amount for grant in grants]
+
+
+async def standing(budgets: BudgetRecords, tenant: str = "acme") -> list[tuple[int, int]]:
+    """Settled and outstanding of each line."""
+    return [(line.settled, line.outstanding) for line in await budgets.spent(tenant)]
+
+
+async def test_a_slice_is_granted_until_nothing_is_left(budgets: BudgetRecords) -> None:
+    await budgets.put_budget(a_budget(limit=25))
+    assert await given(budgets, a_want()) == [10]
+    assert await given(budgets, a_want(), holder="h2") == [10]
+    (grant,) = await budgets.lease("h1", [a_want()], seconds=LEASE)
+    assert (grant.account, grant.amount, grant.used, grant.cap) == (an_account(), 5, 25, 25)
+    (nothing,) = await budgets.lease("h1", [a_want()], seconds=LEASE)
+    assert (nothing.amount, nothing.used, nothing.cap) == (0, 25, 25)
+    assert await standing(budgets) == [(0, 25)]
+
+
+async def test_less_than_the_least_is_not_granted(budgets: BudgetRecords) -> None:
+    await budgets.put_budget(a_budget(limit=25))
+    assert await given(budgets, a_want(least=26, most=40)) == [0]
+    assert await given(budgets, a_want(least=25, most=40)) == [25]
+
+
+async def test_a_want_of_nothing_tells_how_the_account_stands(budgets: BudgetRecords) -> None:
+    await budgets.put_budget(a_budget(limit=25))
+    await given(budgets, a_want(most=4))
+    (grant,) = await budgets.lease("h2", [a_want(least=0, most=0)], seconds=LEASE)
+    assert (grant.amount, grant.used, grant.cap) == (0, 4, 25)
+
+
+async def test_wants_are_answered_in_order_also_of_one_account(budgets: BudgetRecords) -> None:
+    await budgets.put_budget(a_budget(limit=25))
+    await budgets.put_budget(a_budget("bud_2", scope="user", name="*", limit=7))
+    ann, bob = an_account("bud_2", "ann"), an_account("bud_2", "bob")
+    wants = [a_want(bob), a_want(), a_want(ann), a_want(), a_want(), a_want()]
+    assert await given(budgets, *wants) == [7, 10, 7, 10, 5, 0]
+
+
+async def test_soft_and_hard_limit_are_counted_apart(budgets: BudgetRecords) -> None:
+    await budgets.put_budget(a_budget(limit=5, hard_limit=8))
+    hard = a_want(an_account(pool="hard"))
+    assert await given(budgets, a_want(), hard, a_want(), hard) == [5, 8, 0, 0]
+    await budgets.report(a_report(1, (an_account(pool="hard"), 6, 1)), seconds=LEASE)
+    (line,) = await budgets.spent("acme")
+    assert (line.settled, line.outstanding) == (0, 5)
+    assert (line.hard_settled, line.hard_outstanding) == (6, 1)
+
+
+async def test_a_budget_without_a_hard_limit_has_nothing_beyond(budgets: BudgetRecords) -> None:
+    await budgets.put_budget(a_budget())
+    assert await given(budgets, a_want(an_account(pool="hard"))) == [0]
+
+
+async def test_unknown_and_foreign_budgets_grant_nothing(budgets: BudgetRecords) -> None:
+    await budgets.put_budget(a_budget())
+    unknown, foreign = a_want(an_account("bud_9")), a_want(tenant="evil")
+    assert await given(budgets, unknown, foreign, a_want()) == [0, 0, 10]
+
+
+async def test_settling_and_returning_come_out_of_the_slice(budgets: BudgetRecords) -> None:
+    await budgets.put_budget(a_budget(limit=100))
+    await given(budgets, a_want(most=50))
+    await budgets.report(a_report(1, (an_account(), 20, 5)), seconds=LEASE)
+    assert await standing(budgets) == [(20, 25)]
+    await budgets.report(a_report(2, (an_account(), 25, 0)), seconds=LEASE)
+    assert await standing(budgets) == [(45, 0)]
+
+
+async def test_a_report_takes_effect_once(budgets: BudgetRecords) -> None:
+    await budgets.put_budget(a_budget())
+    await given(budgets, a_want(most=50))
+    report = a_report(1, (an_account(), 20, 5), usage=(a_row(),))
+    for _ in range(3):
+        await budgets.report(report, seconds=LEASE)
+    assert await standing(budgets) == [(20, 25)]
+    await budgets.report(a_report(3, (an_account(), 1, 0)), seconds=LEASE)
+    await budgets.report(a_report(2, (an_account(), 2, 0)), seconds=LEASE)
+    assert await standing(budgets) == [(21, 24)]
+    (total,) = await budgets.usage("acme", by="model", since=NEW_YEAR, until=NEW_YEAR + DAY)
+    assert total.questions == 2
+
+
+async def test_the_sequences_of_holders_are_their_own(budgets: BudgetRecords) -> None:
+    await budgets.put_budget(a_budget())
+    for holder in ("h1", "h2"):
+        await given(budgets, a_want(), holder=holder)
+        await budgets.report(a_report(1, (an_account(), 3, 0), holder=holder), seconds=LEASE)
+    assert await standing(budgets) == [(6, 14)]
+
+
+async def test_what_was_spent_beyond_the_slice_is_booked(budgets: BudgetRecords) -> None:
+    await budgets.put_budget(a_budget(limit=20))
+    await given(budgets, a_want(most=5))
+    await given(budgets, a_want(most=10), holder="h2")
+    await budgets.report(a_report(1, (an_account(), 30, 4)), seconds=LEASE)
+    assert await standing(budgets) == [(30, 10)]
+    assert await given(budgets, a_want()) == [0]
+
+
+async def test_more_cannot_be_returned_than_is_held(budgets: BudgetRecords) -> None:
+    await budgets.put_budget(a_budget())
+    await given(budgets, a_want(most=10))
+    await given(budgets, a_want(most=10), holder="h2")
+    await budgets.report(a_report(1, (an_account(), 0, 999)), seconds=LEASE)
+    assert await standing(budgets) == [(0, 10)]
+
+
+async def test_less_than_nothing_cannot_be_reported(budgets: BudgetRecords) -> None:
+    await budgets.put_budget(a_budget())
+    await given(budgets, a_want(most=10))
+    for of in ((an_account(), -1, 0), (an_account(), 0, -1)):
+        with pytest.raises(InvalidRequest, match="less than nothing"):
+            await budgets.report(a_report(1, (an_account(), 5, 0), of), seconds=LEASE)
+    assert await standing(budgets) == [(0, 10)]
+
+
+async def test_the_last_report_frees_what_is_left(budgets: BudgetRecords) -> None:
+    await budgets.put_budget(a_budget())
+    await budgets.put_budget(a_budget("bud_2", scope="key", name="key_1"))
+    await given(budgets, a_want(), a_want(an_account("bud_2", "key_1")))
+    last = a_report(1, (an_account(), 4, 0), last=True)
+    for _ in range(2):
+        await budgets.report(last, seconds=LEASE)
+    assert await standing(budgets) == [(4, 0), (0, 0)]
+
+
+async def test_a_holder_that_has_ended_gets_nothing(budgets: BudgetRecords) -> None:
+    await budgets.put_budget(a_budget())
+    await budgets.report(a_report(1, last=True), seconds=LEASE)
+    assert await given(budgets, a_want()) == [0]
+    assert await standing(budgets) == [(0, 0)]
+
+
+async def test_spending_told_after_the_end_is_booked(budgets: BudgetRecords) -> None:
+    await budgets.put_budget(a_budget())
+    await given(budgets, a_want())
+    await budgets.report(a_report(1, last=True), seconds=LEASE)
+    await budgets.report(a_report(2, (an_account(), 4, 0)), seconds=LEASE)
+    assert await standing(budgets) == [(4, 0)]
+    assert await given(budgets, a_want()) == [0]
+
+
+async def test_a_lease_asked_for_again_under_its_number_grants_once(
+    budgets: BudgetRecords, clock: VirtualClock
+) -> None:
+    await budgets.put_budget(a_budget())
+    wants = [a_want(), a_want(most=3)]
+    first = await budgets.lease("h1", wants, seconds=LEASE, number=2**63 - 1)
+    clock.advance(LEASE - 1)
+    again = await budgets.lease("h1", wants, seconds=LEASE, number=2**63 - 1)
+    assert again == first
+    assert [grant.amount for grant in first] == [10, 3]
+    assert await standing(budgets) == [(0, 13)]
+    clock.advance(LEASE - 1)  # asking again prolonged the lease all the same
+    assert await budgets.expire() == []
+    other = await budgets.lease("h1", wants, seconds=LEASE, number=1)
+    same_of_another = await budgets.lease("h2", wants, seconds=LEASE, number=1)
+    assert sum(grant.amount for grant in (*other, *same_of_another)) == 26
+
+
+async def test_numbers_are_kept_for_a_while(budgets: BudgetRecords, clock: VirtualClock) -> None:
+    await budgets.put_budget(a_budget())
+    await budgets.lease("h1", [a_want()], seconds=LEASE, number=1)
+    clock.advance(LEASE_ANSWER_SECONDS - 1)
+    await budgets.lease("h1", [a_want()], seconds=LEASE, number=1)
+    assert await standing(budgets) == [(0, 10)]
+
+
+async def test_a_holder_that_was_not_heard_of_is_charged_in_full(
+    budgets: BudgetRecords, clock: VirtualClock
+) -> None:
+    await budgets.put_budget(a_budget())
+    await budgets.put_budget(a_budget("bud_2", scope="key", name="key_1"))
+    await given(budgets, a_want(), a_want(an_account("bud_2", "key_1")))
+    await given(budgets, a_want(), holder="h2")
+    clock.advance(LEASE - 1)
+    await budgets.lease("h2", [], seconds=LEASE)
+    assert await budgets.expire() == []
+    clock.advance(1)
+    assert await budgets.expire() == ["h1"]
+    assert await budgets.expire() == []
+    assert await standing(budgets) == [(10, 10), (10, 0)]
+
+
+async def test_a_report_prolongs_the_lease(budgets: BudgetRecords, clock: VirtualClock) -> None:
+    await budgets.put_budget(a_budget())
+    await given(budgets, a_want())
+    clock.advance(LEASE - 1)
+    await budgets.report(a_report(1), seconds=LEASE)
+    clock.advance(LEASE - 1)
+    assert await budgets.expire() == []
+
+
+async def test_a_holder_that_lives_after_all_is_not_charged_twice(
+    budgets: BudgetRecords, clock: VirtualClock
+) -> None:
+    await budgets.put_budget(a_budget())
+    await given(budgets, a_want(most=50))
+    clock.advance(LEASE)
+    await budgets.expire()
+    assert await standing(budgets) == [(50, 0)]
+    await budgets.report(a_report(1, (an_account(), 20, 10)), seconds=LEASE)
+    assert await standing(budgets) == [(40, 0)]
+    assert await given(budgets, a_want(most=5)) == [5]
+    await budgets.report(a_report(2, (an_account(), 21, 0)), seconds=LEASE)
+    assert await standing(budgets) == [(41, 4)]
+    await budgets.report(a_report(3, last=True), seconds=LEASE)
+    assert await standing(budgets) == [(41, 0)]
+
+
+async def test_the_end_of_a_holder_that_was_charged_frees_what_it_did_not_spend(
+    budgets: BudgetRecords, clock: VirtualClock
+) -> None:
+    await budgets.put_budget(a_budget())
+    await given(budgets, a_want(most=50))
+    clock.advance(LEASE)
+    await budgets.expire()
+    await budgets.report(a_report(1, (an_account(), 12, 0), last=True), seconds=LEASE)
+    assert await standing(budgets) == [(12, 0)]
+
+
+async def test_a_lowered_cap_grants_nothing_more_until_there_is_room(
+    budgets: BudgetRecords,
+) -> None:
+    await budgets.put_budget(a_budget(limit=100))
+    await given(budgets, a_want(most=60))
+    await budgets.put_budget(a_budget(limit=50))
+    (grant,) = await budgets.lease("h2", [a_want()], seconds=LEASE)
+    assert (grant.amount, grant.used, grant.cap) == (0, 60, 50)
+    await budgets.report(a_report(1, (an_account(), 30, 25)), seconds=LEASE)
+    assert await given(budgets, a_want(most=99), holder="h2") == [15]
+
+
+async def test_a_deleted_budget_grants_nothing_and_hears_reports(budgets: BudgetRecords) -> None:
+    await budgets.put_budget(a_budget())
+    await given(budgets, a_want())
+    assert not await budgets.delete_budget("evil", "bud_1")
+    assert await budgets.delete_budget("acme", "bud_1")
+    assert not await budgets.delete_budget("acme", "bud_1")
+    assert await given(budgets, a_want()) == [0]
+    await budgets.report(a_report(1, (an_account(), 5, 5), usage=(a_row(),)), seconds=LEASE)
+    assert await budgets.spent("acme") == []
+    (total,) = await budgets.usage("acme", by="tenant", since=NEW_YEAR, until=NEW_YEAR + 1)
+    assert total.nanodollars == 7
+
+
+async def test_reports_of_what_was_never_granted_are_booked(budgets: BudgetRecords) -> None:
+    await budgets.put_budget(a_budget())
+    await budgets.report(a_report(1, (an_account(), 5, 5)), seconds=LEASE)
+    assert await standing(budgets) == [(5, 0)]
+
+
+async def test_large_sums_stay_exact(budgets: BudgetRecords) -> None:
+    million_dollars = 10**15
+    await budgets.put_budget(a_budget(limit=million_dollars + 1))
+    assert await given(budgets, a_want(most=2 * million_dollars)) == [million_dollars + 1]
+    await budgets.report(a_report(1, (an_account(), million_dollars, 0)), seconds=LEASE)
+    assert await standing(budgets) == [(million_dollars, 1)]
+
+
+async def test_a_great_many_accounts_are_leased_and_reported_at_once(
+    budgets: BudgetRecords,
+) -> None:
+    await budgets.put_budget(a_budget(scope="user", name="*", limit=10))
+    accounts = [an_account(name=f"user-{n}") for n in range(1_200)]
+    assert await given(budgets, *map(a_want, accounts)) == [10] * 1_200
+    await budgets.report(a_report(1, *((one, 3, 1) for one in accounts)), seconds=LEASE)
+    assert set(await standing(budgets)) == {(3, 6)}
+
+
+async def test_a_budget_is_what_was_put(budgets: BudgetRecords) -> None:
+    budget = a_budget(scope="application", name="shöp", hard_limit=120, period="month")
+    assert await budgets.put_budget(budget) == budget
+    assert await budgets.budgets("acme") == [budget]
+    assert await budgets.budgets("evil") == []
+
+
+async def test_a_budget_for_the_same_is_changed_and_keeps_its_id(budgets: BudgetRecords) -> None:
+    first = await budgets.put_budget(a_budget(limit=100))
+    await given(budgets, a_want())
+    second = msgspec.structs.replace(
+        a_budget("bud_2", limit=50, hard_limit=60), created_at=8.0, updated_at=9.0
+    )
+    changed = await budgets.put_budget(second)
+    assert changed == msgspec.structs.replace(second, id=first.id, created_at=first.created_at)
+    assert await budgets.budgets("acme") == [changed]
+    assert await standing(budgets) == [(0, 10)]
+    others = [
+        a_budget("bud_3", period="month"),
+        a_budget("bud_4", unit="tokens"),
+        a_budget("bud_5", scope="user", name="ann"),
+        a_budget("bud_6", tenant="other"),
+    ]
+    for other in others:
+        assert await budgets.put_budget(other) == other
+    assert len(await budgets.budgets("acme")) == 4
+
+
+async def test_each_name_that_spends_has_a_line(budgets: BudgetRecords) -> None:
+    await budgets.put_budget(a_budget(scope="user", name="*"))
+    await budgets.put_budget(a_budget("bud_2", scope="key", name="key_1"))
+    (each, key) = await budgets.spent("acme")
+    assert (each.name, key.name) == ("", "key_1")
+    wants = [a_want(an_account(name=name)) for name in ("bob", "ann")]
+    await given(budgets, *wants)
+    lines = await budgets.spent("acme")
+    assert [(line.name, line.outstanding) for line in lines] == [
+        ("ann", 10),
+        ("bob", 10),
+        ("key_1", 0),
+    ]
+
+
+async def test_a_new_period_begins_at_nothing(budgets: BudgetRecords, clock: VirtualClock) -> None:
+    await budgets.put_budget(a_budget())
+    await budgets.put_budget(a_budget("bud_2", period="month"))
+    await given(budgets, a_want(), a_want(an_account("bud_2")))
+    clock.advance(DAY)
+    day, month = await budgets.spent("acme")
+    assert (day.period_start, day.period_end) == (NEW_YEAR + DAY, NEW_YEAR + 2 * DAY)
+    assert (month.period_start, month.period_end) == (NEW_YEAR, NEW_YEAR + 31 * DAY)
+    assert (day.outstanding, month.outstanding) == (0, 10)
+    tomorrow = Account("bud_1", "", NEW_YEAR + DAY, "limit")
+    assert await given(budgets, a_want(tomorrow, most=100)) == [100]
+
+
+async def test_what_is_long_over_is_forgotten(budgets: BudgetRecords, clock: VirtualClock) -> None:
+    await budgets.put_budget(a_budget())
+    await given(budgets, a_want())
+    await budgets.report(a_report(1, (an_account(), 1, 0), usage=(a_row(),), last=True), seconds=1)
+    clock.advance(120 * DAY)
+    await budgets.expire()
+    assert await standing(budgets) == [(0, 0)]
+    assert len(await budgets.usage("acme", by="day", since=0, until=clock.time())) == 1
