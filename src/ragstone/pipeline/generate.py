@@ -15,7 +15,6 @@ from ragstone.domain.errors import (
     DependencyBusy,
     DependencyError,
     Overloaded,
-    TokensRateLimited,
     TooManyRequests,
 )
 from ragstone.domain.principal import Priority
@@ -91,7 +90,7 @@ async def generate(
                     begun = True
                     yield piece
             return
-        except (DependencyError, DeadlineExceeded, BudgetExhausted, TokensRateLimited) as error:
+        except (DependencyError, DeadlineExceeded, BudgetExhausted) as error:
             if begun and streamed:
                 raise
             cause = error

@@ -46,7 +46,7 @@ def build_app(
     refusals = RefusalLog()
     rooms = BodyRooms(system.settings.server.max_bodies_bytes)
     here = [o for o in OPERATIONS if forward is None or o.path in ANSWERED_BY_GATEWAYS]
-    admitted = {(o.method, o.path): o.scope for o in here if o.admitted and o.scope}
+    early = {(o.method, o.path): o for o in here if o.admitted or o.limited}
 
     async def get_openapi(request: Request) -> Response:
         headers = {"X-Content-Type-Options": "nosniff"}
@@ -65,6 +65,7 @@ def build_app(
                 operation.handler,
                 scope=operation.scope,
                 admitted=operation.admitted,
+                limited=operation.limited,
                 refusals=refusals,
                 rooms=rooms,
             )
@@ -77,7 +78,7 @@ def build_app(
     if forward is not None:
         routes.append(Mount(PREFIX, forward))  # gateways on other hosts, to the engine behind us
     return Starlette(
-        middleware=[Middleware(RefuseEarly, system=system, admitted=admitted, log=refusals)],
+        middleware=[Middleware(RefuseEarly, system=system, early=early, log=refusals)],
         routes=[
             *routes,
             Route("/openapi.json", get_openapi),

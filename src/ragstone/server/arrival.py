@@ -1,4 +1,5 @@
-"""What the head of a request says, before its body is read: who asks, until when, how much.
+"""What the head of a request says, before its body is read: who asks, until when, how much,
+and whether they may.
 
 An overloaded server has no time to read what it will refuse.
 """
@@ -46,30 +47,51 @@ class Arrival:
 
 
 async def arrive(
-    headers: Mapping[str, str], system: System, scope: Scope, *, admitted: bool
+    headers: Mapping[str, str], system: System, scope: Scope, *, admitted: bool, limited: bool
 ) -> Arrival:
-    """Who asks; and for what is `admitted`, whether there may be room for it. `headers` by their
-    names in lower case.
+    """Who asks, and whether they may now: `identify`, then `let_in`."""
+    principal = await identify(headers, system, scope)
+    return let_in(principal, headers, system, admitted=admitted, limited=limited)
 
-    Raises `Unauthenticated`, `Forbidden`; where `admitted` also `InvalidRequest` for a
-    deadline that is none, and what `ports.Admission.check` raises.
-    """
+
+async def identify(headers: Mapping[str, str], system: System, scope: Scope) -> Principal:
+    """Who asks. `headers` by their names in lower case. Raises `Unauthenticated`, `Forbidden`."""
     principal = await authenticate(headers, system)
     require(principal, scope)
+    return principal
+
+
+def let_in(
+    principal: Principal,
+    headers: Mapping[str, str],
+    system: System,
+    *,
+    admitted: bool,
+    limited: bool,
+) -> Arrival:
+    """For what is `limited`, whether they may ask in this minute; for what is `admitted`,
+    whether there may be room for it.
+
+    Where `admitted` it raises `InvalidRequest` for a deadline that is none, and what
+    `ports.Admission.check` raises; where `limited`, `RateLimited`. A request counts against its
+    quota also when admission refuses it then.
+    """
     priority = principal.priority or ASSISTANT.priority
-    if not admitted:
-        return Arrival(principal, priority, 1, _default_deadline(system))
-    arrival = Arrival(
-        principal, priority, weight_of(declared_length(headers)), _deadline(headers, system)
-    )
+    if admitted:
+        weight, deadline = weight_of(declared_length(headers)), _deadline(headers, system)
+    else:
+        weight, deadline = 1, _default_deadline(system)
+    arrival = Arrival(principal, priority, weight, deadline)
+    s = system.services
     try:
-        system.services.admission.check(
-            principal, priority=priority, weight=arrival.weight, deadline=arrival.deadline.at
-        )
+        if limited and s.quotas is not None:
+            s.quotas.check_request(principal)
+        if admitted:
+            s.admission.check(principal, priority=priority, weight=weight, deadline=deadline.at)
     except RagstoneError as refusal:
         system.metrics.rejections.labels(refusal.code, priority).inc()
         if tells_of_load(refusal):
-            system.services.ladder.observe_wait(math.inf, priority)
+            s.ladder.observe_wait(math.inf, priority)
         raise
     return arrival
 

@@ -23,6 +23,7 @@ from ragstone.domain.errors import (
     PayloadTooLarge,
     RagstoneError,
     RequestTimeout,
+    TokensRateLimited,
 )
 from ragstone.domain.principal import Principal, Priority, Scope
 from ragstone.observe.trace import Trace, new_trace_id
@@ -35,6 +36,7 @@ from ragstone.server.arrival import ARRIVAL, Arrival, arrive, declared_length
 from ragstone.server.bodies import BodyRooms
 from ragstone.server.errors import error_response, stopping
 from ragstone.server.leaving import Client
+from ragstone.server.rate_limits import limit_headers
 from ragstone.server.refusals import RefusalLog, is_refusal
 from ragstone.system import System
 
@@ -139,6 +141,7 @@ class Call:
             outcome=self.outcome,
             ms=round(seconds * 1000, 2),
             stages=self.trace.timings_ms,
+            nanodollars=self.trace.nanodollars,
             degraded=self.trace.degraded,
             **failure,
         )
@@ -148,6 +151,8 @@ class Call:
         self.error = error
         if is_refusal(error):
             self.outcome = "refused"
+            if isinstance(error, TokensRateLimited):  # what is refused earlier, is counted there
+                self.system.metrics.rejections.labels(error.code, self.priority).inc()
             self.refusals.count(error.code)
             return
         self.outcome = "error"
@@ -163,6 +168,7 @@ def endpoint(
     *,
     scope: Scope | None,
     admitted: bool,
+    limited: bool,
     refusals: RefusalLog,
     rooms: BodyRooms,
 ) -> Callable[[Request], Awaitable[Response]]:
@@ -177,7 +183,7 @@ def endpoint(
             if scope is not None:
                 arrived = request.scope.get(ARRIVAL)
                 call.arrival = arrived or await arrive(
-                    request.headers, system, scope, admitted=admitted
+                    request.headers, system, scope, admitted=admitted, limited=limited
                 )
             response = await handler(call)
         except RagstoneError as error:
@@ -193,6 +199,8 @@ def endpoint(
             call.outcome = "error"
             _log.exception("unexpected", trace_id=trace.id, route=route)
             response = error_response(unexpected(trace.id), trace.id)
+        if limited and scope is not None:
+            response.raw_headers += limit_headers(system, call.principal)
         if not call.finishes_later:
             call.finish(response.status_code)
         return response

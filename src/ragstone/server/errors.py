@@ -24,6 +24,7 @@ _STATUS: Final[list[tuple[type[RagstoneError], int, str]]] = [
     (errors.Conflict, 409, "invalid_request_error"),
     (errors.Unreadable, 422, "invalid_request_error"),
     (errors.TooManyRequests, 429, "rate_limit_error"),
+    (errors.BudgetExhausted, 429, "insufficient_quota"),
     (errors.Overloaded, 503, "overloaded_error"),
     (errors.DeadlineExceeded, 504, "timeout_error"),
     (errors.ModelError, 502, "upstream_error"),

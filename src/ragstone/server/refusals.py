@@ -8,16 +8,23 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Mapping
-from typing import Final
+from typing import Final, Protocol
 
 import structlog
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from ragstone.domain.errors import DeadlineExceeded, Overloaded, RagstoneError, TooManyRequests
+from ragstone.domain.errors import (
+    BudgetExhausted,
+    DeadlineExceeded,
+    Overloaded,
+    RagstoneError,
+    TooManyRequests,
+)
 from ragstone.domain.principal import Scope as KeyScope
 from ragstone.observe.trace import new_trace_id
-from ragstone.server.arrival import ARRIVAL, arrive
+from ragstone.server.arrival import ARRIVAL, identify, let_in
 from ragstone.server.errors import rendered
+from ragstone.server.rate_limits import RateLimitHeaders, limit_headers
 from ragstone.system import System
 
 _LOG_SECONDS: Final = 1.0
@@ -25,8 +32,21 @@ _log = structlog.get_logger("ragstone.request")
 
 
 def is_refusal(error: RagstoneError) -> bool:
-    """Whether nothing was wrong but the moment: too much to do, or too late for it."""
-    return isinstance(error, Overloaded | TooManyRequests | DeadlineExceeded)
+    """Whether nothing was wrong but the moment: too much to do, too late for it, or all spent."""
+    return isinstance(error, Overloaded | TooManyRequests | DeadlineExceeded | BudgetExhausted)
+
+
+class Early(Protocol):
+    """Of an operation, what is looked at before its body is read."""
+
+    @property
+    def scope(self) -> KeyScope | None: ...
+
+    @property
+    def admitted(self) -> bool: ...
+
+    @property
+    def limited(self) -> bool: ...
 
 
 class RefusalLog:
@@ -46,7 +66,7 @@ class RefusalLog:
 
 
 class RefuseEarly:
-    """ASGI middleware: refuses what admission has no room for; all else goes on.
+    """ASGI middleware: refuses what quotas or admission have no room for; all else goes on.
 
     What it has found out goes with the request, so that nothing is done twice. Any other
     fault of a request is found again, and told, behind it.
@@ -57,18 +77,18 @@ class RefuseEarly:
         app: ASGIApp,
         *,
         system: System,
-        admitted: Mapping[tuple[str, str], KeyScope],
+        early: Mapping[tuple[str, str], Early],
         log: RefusalLog,
     ) -> None:
-        """`admitted`: the scope that is needed, by method and path."""
+        """`early`: what may be refused here, by method and path."""
         self._app = app
         self._system = system
         self._log = log
-        self._admitted = admitted
+        self._early = early
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        needed = self._admitted.get((scope.get("method", ""), scope.get("path", "")))
-        if needed is None:
+        asked = self._early.get((scope.get("method", ""), scope.get("path", "")))
+        if asked is None or asked.scope is None:
             await self._app(scope, receive, send)
             return
         began = time.perf_counter()
@@ -78,11 +98,16 @@ class RefuseEarly:
             for name, value in reversed(scope["headers"])
         }
         try:
-            scope[ARRIVAL] = await arrive(headers, self._system, needed, admitted=True)
-        except (Overloaded, TooManyRequests, DeadlineExceeded) as refusal:
-            self._count(scope["path"], refusal, began)
-            await _send(refusal, new_trace_id(headers.get("traceparent")), send)
-            return
+            principal = await identify(headers, self._system, asked.scope)
+            try:
+                scope[ARRIVAL] = let_in(
+                    principal, headers, self._system, admitted=asked.admitted, limited=asked.limited
+                )
+            except (Overloaded, TooManyRequests, DeadlineExceeded) as refusal:
+                self._count(scope["path"], refusal, began)
+                limits = limit_headers(self._system, principal) if asked.limited else []
+                await _send(refusal, new_trace_id(headers.get("traceparent")), limits, send)
+                return
         except RagstoneError:
             pass  # the route meets it again and says it with all that belongs to it
         await self._app(scope, receive, send)
@@ -96,10 +121,13 @@ class RefuseEarly:
         )
 
 
-async def _send(refusal: RagstoneError, trace_id: str, send: Send) -> None:
+async def _send(
+    refusal: RagstoneError, trace_id: str, limits: RateLimitHeaders, send: Send
+) -> None:
     """Without the `Response` that all other answers have: a refusal is to cost little."""
     status, said, body = rendered(refusal, trace_id)
     headers = [(name.lower().encode(), value.encode()) for name, value in said.items()]
+    headers += limits
     headers.append((b"content-type", b"application/json"))
     headers.append((b"content-length", b"%d" % len(body)))
     await send({"type": "http.response.start", "status": status, "headers": headers})
