@@ -209,7 +209,7 @@ class BudgetExhausted(RagstoneError):
     """`retry_after` is the end of the day or month for which the budget was."""
 
     code = "budget_exhausted"
-    scope: str | None = None
+    scope: str = ""
     """Whose budget it is: `tenant`, `key`, `user` or `application`."""
 
 

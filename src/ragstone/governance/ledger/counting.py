@@ -1,4 +1,4 @@
-"""Counts what questions consume; a reservation is open from the model's call to settlement."""
+"""A ledger that counts what questions consume and refuses nothing: for tests and trials."""
 
 from collections.abc import Sequence
 from itertools import count

@@ -1,0 +1,375 @@
+"""The ledger of one process: it spends from slices that it has leased, so that a reservation costs
+microseconds and no trip to the records."""
+
+import asyncio
+import secrets
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import structlog
+
+from ragstone.domain.budget import (
+    Account,
+    Amount,
+    Budget,
+    LedgerReport,
+    Spender,
+    Standing,
+    UsageRow,
+    period_bounds,
+)
+from ragstone.domain.errors import BudgetExhausted, RagstoneError, RecordsUnavailable
+from ragstone.governance.ledger.accounts import Obeyed, obeyed
+from ragstone.governance.ledger.book import Book, Reservation
+from ragstone.governance.ledger.journal import begin_journal
+from ragstone.governance.ledger.known import KnownBudgets
+from ragstone.governance.ledger.leasing import Leasing
+from ragstone.governance.ledger.refusal import exhausted
+from ragstone.governance.ledger.slices import AccountView, Slice, missing, take
+from ragstone.governance.ledger.usage_rows import at_hour
+from ragstone.ports import BudgetStore, Clock
+
+_SURE_SHARE: Final = 0.8
+"""Of `lease_seconds`, from the moment the last call that prolonged it was sent: for so long it
+cannot have run out, whatever the call took and however the two clocks differ."""
+_MOST_PLANS: Final = 20_000
+_GIVING_BACK_SECONDS: Final = 0.25
+"""The longest wait for what this process gives back and then needs after all."""
+_CLOSE_SECONDS: Final = 5.0
+"""For the last report of a book."""
+
+_log = structlog.get_logger("ragstone.ledger")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LedgerSettings:
+    economy_at: float = 0.8
+    lease_seconds: float = 30.0
+    report_seconds: float = 1.0
+    processes: int = 1
+    """That spend from the same budgets, more or less: slices are sized by it."""
+    journals: Path | None = None
+    """The folder of the journals; None: a crash charges all that was leased."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """Where a spender's reservations are held, until its budgets, the period or the book change."""
+
+    budgets: tuple[Budget, ...]
+    until: float
+    """Unix seconds."""
+    model: tuple[Slice, ...]
+    other: tuple[Slice, ...]
+
+
+class LeasedLedger:
+    """Implements `ports.Ledger`. `Upkeep` reports for it; see docs/budgets.md.
+
+    Everything that changes what is held or spent is done between two awaits, so a cancellation
+    finds a reservation made or not made. Being killed loses nothing either: see `journal`.
+    """
+
+    def __init__(
+        self,
+        store: BudgetStore,
+        clock: Clock,
+        settings: LedgerSettings,
+        *,
+        new_name: Callable[[], str] = lambda: secrets.token_hex(12),
+        on_refused: Callable[[str], None] = lambda scope: None,
+        on_overrun: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`new_name` gives names of holders, each once and never again anywhere. `on_refused` is
+        told of every refusal, with the budget's scope; `on_overrun`, when more was spent than was
+        reserved."""
+        self.settings = settings
+        self.store = store
+        self.clock = clock
+        self._new_name = new_name
+        self._on_refused = on_refused
+        self._on_overrun = on_overrun
+        self._known = KnownBudgets(store, clock)
+        self._views: dict[Account, AccountView] = {}
+        self._plans: dict[Spender, _Plan] = {}
+        self._open: dict[str, Reservation] = {}
+        self._reported = asyncio.Event()
+        """Set, and made anew, when a report has arrived."""
+        self.book = self._new_book()
+        self.draining: list[Book] = []
+        self.on_scarce: Callable[[], None] = lambda: None
+        """Told when something was refused: what is not needed here may be what others lack."""
+        self.leasing = Leasing(
+            store,
+            clock,
+            seconds=settings.lease_seconds,
+            processes=settings.processes,
+            book=lambda: self.book,
+        )
+
+    @property
+    def open_reservations(self) -> int:
+        return len(self._open)
+
+    async def standing(self, spender: Spender) -> Standing:
+        plan = self._plan_at_once(spender) or await self._read_plan(spender)
+        if not plan.model:
+            return "normal"
+        unknown = [slice_.view for slice_ in plan.model if slice_.view.used is None]
+        if unknown:  # once for each account, and no reason to refuse what may be free
+            await self.leasing.ask([(view, 0) for view in unknown])
+        return self._standing(plan.model)
+
+    async def reserve(self, spender: Spender, upper: Amount, *, model: bool = True) -> str:
+        plan = self._plan_at_once(spender) or await self._read_plan(spender)
+        slices = plan.model if model else plan.other
+        if slices and not (self._is_sure() and take(slices, upper)):
+            slices = await self._take_leased(spender, upper, model)
+        # From here to the return nothing waits: what was taken is noted, and the caller told.
+        reservation = self.book.reserve(spender, upper, slices, model=model, at=self.clock.time())
+        self._ask_ahead(slices)
+        name = f"{self.book.holder}.{reservation.number}"
+        self._open[name] = reservation
+        return name
+
+    async def join(self, reservation: str, spender: Spender) -> bool:
+        found = self._open.get(reservation)
+        if found is None:
+            return False
+        try:
+            plan = self._plan_at_once(spender) or await self._read_plan(spender)
+            while self._open.get(reservation) is found:
+                slices = self._in_book(plan, found)
+                if self._may_join(found, slices) and found.book.join(found, spender, slices):
+                    return True
+                if found.book is not self.book or self.has_lapsed():
+                    return False
+                lacking = [slice_ for slice_ in slices if slice_ not in found.slices]
+                await self._lease(lacking, found.upper)
+                plan = self._plan_at_once(spender) or await self._read_plan(spender)
+        except (BudgetExhausted, RecordsUnavailable):
+            pass
+        return False
+
+    def settle(self, reservation: str, spent: Amount, rows: Sequence[UsageRow]) -> None:
+        found = self._open.pop(reservation, None)
+        if found is None:
+            return
+        rows = at_hour(rows, self.clock.time())
+        if not found.book.settle(found, spent, rows):
+            self._on_overrun()
+            _log.warning(
+                "a model's provider counted more than was reserved",
+                spent_nanodollars=spent.nanodollars,
+                spent_tokens=spent.tokens,
+                reserved_nanodollars=found.upper.nanodollars,
+                reserved_tokens=found.upper.tokens,
+            )
+
+    def record(self, rows: Sequence[UsageRow]) -> None:
+        self.book.record(at_hour(rows, self.clock.time()))
+
+    async def close(self) -> None:
+        """Reports the last; what is still open is charged in full. What cannot be reported now is
+        left to whoever recovers the journals."""
+        await self.leasing.close()
+        await self._known.close()
+        self._open.clear()
+        self.book.draining = True
+        self.draining.append(self.book)
+        for book in list(self.draining):
+            book.abandon()
+            with suppress(RagstoneError, TimeoutError):
+                async with asyncio.timeout(_CLOSE_SECONDS):
+                    while not await self.report(book):
+                        pass
+            book.leave()
+
+    # Books
+
+    async def report(self, book: Book, *, renew: bool = False) -> bool:
+        """Tells the records what there is to tell of the book; True once all of it is told, and
+        the book has ended. One call at a time. Raises `RecordsUnavailable`; then the same is told
+        again next time, and counts once."""
+        batch = self._next_batch(book, renew)
+        if batch is None:
+            return False
+        sent_at = self.clock.monotonic()
+        await self.store.report(batch, seconds=self.settings.lease_seconds)
+        book.arrived(batch, sent_at)
+        self._reported.set()
+        self._reported = asyncio.Event()
+        if batch.last:
+            book.end()
+            self.draining.remove(book)
+        return batch.last
+
+    def _next_batch(self, book: Book, renew: bool) -> LedgerReport | None:
+        now, chosen = self.clock.monotonic(), self.settings
+
+        def unneeded(slice_: Slice) -> int:
+            return slice_.unneeded(now, chosen.report_seconds, chosen.processes)
+
+        return book.next_batch(unneeded, renew=renew)
+
+    def rotate(self) -> None:
+        """Goes on in a new book, with slices of its own."""
+        self.book.draining = True
+        self.draining.append(self.book)
+        self.book = self._new_book()
+        self._plans.clear()
+
+    def has_lapsed(self) -> bool:
+        """Whether slices of this book may have been charged in full, since their lease may have
+        run out."""
+        return not self._is_sure() and self.book.has_leased
+
+    def forget_idle(self) -> None:
+        """Accounts that nobody spends from any more, as those of a day that is over."""
+        now = self.clock.monotonic()
+        if self.book.forget_empty(lambda view: view.is_idle(now)):
+            self._plans.clear()
+        for account, view in list(self._views.items()):
+            if view.is_idle(now) and not self.book.has(account):
+                del self._views[account]
+                self._plans.clear()
+
+    def views(self) -> list[AccountView]:
+        return list(self._views.values())
+
+    def _new_book(self) -> Book:
+        name, folder = self._new_name(), self.settings.journals
+        return Book(name, begin_journal(folder, name) if folder is not None else None)
+
+    def _is_sure(self) -> bool:
+        sure = self.settings.lease_seconds * _SURE_SHARE
+        return self.clock.monotonic() < self.book.renewed_at + sure
+
+    # Plans
+
+    def _plan_at_once(self, spender: Spender) -> _Plan | None:
+        budgets = self._known.at_once(spender.tenant)
+        if budgets is None:
+            return None
+        plan = self._plans.get(spender)
+        if plan is not None and plan.budgets is budgets and self.clock.time() < plan.until:
+            return plan
+        return self._new_plan(spender, budgets)
+
+    async def _read_plan(self, spender: Spender) -> _Plan:
+        return self._new_plan(spender, await self._known.read(spender.tenant))
+
+    def _new_plan(self, spender: Spender, budgets: tuple[Budget, ...]) -> _Plan:
+        now = self.clock.time()
+        slices = [self.book.slice(self._view(one)) for one in obeyed(budgets, spender, now)]
+        plan = _Plan(
+            budgets,
+            period_bounds("day", now)[1],
+            tuple(slices),
+            tuple(slice_ for slice_ in slices if slice_.view.binds_other_work),
+        )
+        if len(self._plans) >= _MOST_PLANS:
+            self._plans.clear()
+        self._plans[spender] = plan
+        return plan
+
+    def _view(self, one: Obeyed) -> AccountView:
+        view = self._views.get(one.account)
+        if view is None:
+            view = AccountView.of(one, self.clock.monotonic())
+            self._views[one.account] = view
+        elif view.budget != one.budget:
+            view.change(one.budget)
+        return view
+
+    def _in_book(self, plan: _Plan, reservation: Reservation) -> list[Slice]:
+        """The plan's slices in the book of the reservation, which may be an older one."""
+        slices = plan.model if reservation.model else plan.other
+        return [reservation.book.slice(slice_.view) for slice_ in slices]
+
+    def _may_join(self, found: Reservation, slices: Sequence[Slice]) -> bool:
+        """What it holds already, anyone may share; more is only taken under a sure lease."""
+        own = all(slice_ in found.slices for slice_ in slices)
+        return own or (found.book is self.book and not self.has_lapsed())
+
+    # Slices
+
+    async def _take_leased(self, spender: Spender, upper: Amount, model: bool) -> tuple[Slice, ...]:
+        waited = False
+        while True:
+            if self.has_lapsed():
+                self.rotate()
+            plan = self._plan_at_once(spender) or await self._read_plan(spender)
+            slices = plan.model if model else plan.other
+            if (self._is_sure() or not self.book.has_leased) and take(slices, upper):
+                return slices
+            try:
+                await self._lease(slices, upper)
+            except BudgetExhausted as refusal:
+                if waited or not self._gives_back(slices):
+                    self._on_refused(refusal.scope)
+                    raise
+                waited = True
+                await self._until_reported()
+                for slice_ in slices:
+                    slice_.view.refused_until = float("-inf")
+
+    async def _lease(self, slices: Sequence[Slice], upper: Amount) -> None:
+        """Asks once for what is missing. Raises `BudgetExhausted`, `RecordsUnavailable`."""
+        lacking = missing(slices, upper)
+        for slice_, _ in lacking:
+            if slice_.view.refuses(slice_.of(upper), self.clock.monotonic()):
+                raise self._refusal(slice_.view)
+        if not lacking:
+            return
+        answer = await self.leasing.ask([(slice_.view, least) for slice_, least in lacking])
+        if isinstance(answer, RagstoneError):
+            raise answer
+        for slice_, least in lacking:
+            amount = slice_.of(upper)
+            grant = answer.get(slice_.view.account)
+            # Less is missing where others settled meanwhile, or a lost answer came: ask for that.
+            if grant is not None and not grant.amount and amount - slice_.free >= least:
+                slice_.view.refuse(amount, self.clock.monotonic())
+                raise self._refusal(slice_.view)
+
+    def _gives_back(self, slices: Sequence[Slice]) -> bool:
+        """Whether this process itself is just giving back some of what is missing."""
+        accounts = {slice_.view.account for slice_ in slices}
+        return any(book.gives_back(accounts) for book in (*self.draining, self.book))
+
+    async def _until_reported(self) -> None:
+        self.on_scarce()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_GIVING_BACK_SECONDS):
+                await self._reported.wait()
+
+    def _ask_ahead(self, slices: Sequence[Slice]) -> None:
+        for slice_ in slices:
+            if slice_.free < slice_.view.low:
+                self.leasing.ask_ahead(slice_.view)
+
+    def _refusal(self, view: AccountView) -> BudgetExhausted:
+        self.on_scarce()
+        return exhausted(view, self.clock.time())
+
+    def _standing(self, slices: Sequence[Slice]) -> Standing:
+        standing: Standing = "normal"
+        for slice_ in slices:
+            view = slice_.view
+            view.looked = True
+            if view.is_spent(slice_.free):
+                if view.account.pool == "hard":
+                    self._on_refused(view.budget.scope)
+                    raise self._refusal(view)
+                standing = "exhausted"
+            elif (
+                standing == "normal"
+                and view.account.pool == "limit"
+                and view.share(slice_.free) >= self.settings.economy_at
+            ):
+                standing = "economy"
+        return standing

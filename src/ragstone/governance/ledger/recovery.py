@@ -1,0 +1,165 @@
+"""What the journal of a process that has ended still has to say."""
+
+import asyncio
+import contextlib
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+import structlog
+
+from ragstone.domain.budget import AccountReport, Amount, LedgerReport, Spender, UsageRow
+from ragstone.domain.usage import Usage
+from ragstone.governance.ledger.journal import (
+    FORMAT,
+    SUFFIX,
+    Begun,
+    Joined,
+    Named,
+    Record,
+    Reported,
+    Reporting,
+    Reserved,
+    Settled,
+    Used,
+    boot_id,
+    dead_journal,
+    read_records,
+)
+from ragstone.governance.ledger.sharing import share
+from ragstone.governance.ledger.usage_rows import at_hour, summed
+from ragstone.ports import BudgetStore
+
+UNFINISHED: Final = "unfinished"
+"""Stands for the model in the usage of reservations that a crash left open."""
+
+_log = structlog.get_logger("ragstone.ledger")
+
+
+async def recover_journals(folder: Path, store: BudgetStore, *, seconds: float) -> int:
+    """Reports what processes that ended in the midst of things left, and removes their journals;
+    returns how many there were. Raises `RecordsUnavailable`; what was not recovered then is there
+    for the next call, and nothing counts twice."""
+    recovered = 0
+    for path in await asyncio.to_thread(_journals, folder):
+        with dead_journal(path) as content:
+            if content is None:
+                continue
+            reports = await asyncio.to_thread(reports_of, content)
+            for report in reports:
+                await store.report(report, seconds=seconds)
+            with contextlib.suppress(OSError):
+                path.unlink(missing_ok=True)
+            recovered += 1
+            _log.warning("recovered the ledger of a process that ended", holder=path.stem)
+    return recovered
+
+
+def reports_of(content: bytes) -> list[LedgerReport]:
+    """The report that may not have arrived, then the rest of it. Open reservations are charged
+    in full: their model may have been asked. Nothing from a file without a beginning."""
+    records = read_records(content)
+    begun = next(records, None)
+    if not isinstance(begun, Begun) or begun.format != FORMAT:
+        return []
+    left = _Left(begun.holder)
+    for record in records:
+        left.hear(record)
+    # Of another boot, the end of the file may be missing: the lease runs out instead.
+    return left.reports(last=begun.boot == boot_id())
+
+
+def _journals(folder: Path) -> list[Path]:
+    return sorted(folder.glob(f"[!.]*{SUFFIX}"))
+
+
+@dataclass(slots=True)
+class _Left:
+    """Follows a journal to its end."""
+
+    holder: str
+    sequence: int = 0
+    accounts: dict[int, Named] = field(default_factory=dict)
+    open: dict[int, tuple[Reserved, list[Spender], list[int]]] = field(default_factory=dict)
+    charged: Counter[int] = field(default_factory=Counter)
+    rows: list[UsageRow] = field(default_factory=list)
+    under_way: LedgerReport | None = None
+
+    def hear(self, record: Record) -> None:
+        match record:
+            case Named():
+                self.accounts[record.number] = record
+            case Reserved():
+                self.open[record.number] = (record, [record.spender], list(record.slices))
+            case Joined():
+                _, spenders, slices = self.open[record.number]
+                spenders.append(record.spender)
+                slices.extend(record.slices)
+            case Settled():
+                self.open.pop(record.number, None)
+                self.charged.update(dict(record.charges))
+                self.rows.extend(record.rows)
+            case Used():
+                self.rows.extend(record.rows)
+            case Reporting():
+                self._reporting(record)
+            case Reported():
+                self.under_way = None
+
+    def reports(self, *, last: bool) -> list[LedgerReport]:
+        for reserved, spenders, slices in self.open.values():
+            for number in slices:
+                self.charged[number] += self._in_unit(number, reserved.upper)
+            self.rows.extend(_unfinished(reserved, spenders))
+        accounts = [
+            AccountReport(self.accounts[number].account, settled, 0)
+            for number, settled in self.charged.items()
+            if settled
+        ]
+        rest = LedgerReport(
+            holder=self.holder,
+            sequence=self.sequence + 1,
+            accounts=accounts,
+            usage=summed(self.rows),
+            last=last,
+        )
+        return [rest] if self.under_way is None else [self.under_way, rest]
+
+    def _reporting(self, record: Reporting) -> None:
+        self.sequence = record.sequence
+        self.under_way = LedgerReport(
+            holder=self.holder,
+            sequence=record.sequence,
+            accounts=[
+                AccountReport(self.accounts[number].account, settled, returned)
+                for number, settled, returned in record.accounts
+            ],
+            usage=summed(self.rows),
+        )
+        self.rows = []
+        for number, settled, _ in record.accounts:
+            self.charged[number] -= settled
+
+    def _in_unit(self, number: int, amount: Amount) -> int:
+        return amount.tokens if self.accounts[number].tokens else amount.nanodollars
+
+
+def _unfinished(reserved: Reserved, spenders: list[Spender]) -> list[UsageRow]:
+    rows = [
+        UsageRow(
+            hour=0,
+            tenant=spender.tenant,
+            application=spender.application,
+            model=UNFINISHED,
+            key_id=spender.key_id or "",
+            user=spender.user or "",
+            questions=0,
+            usage=Usage(
+                input_tokens=share(reserved.upper.tokens, len(spenders), place), estimated=True
+            ),
+            nanodollars=share(reserved.upper.nanodollars, len(spenders), place),
+        )
+        for place, spender in enumerate(spenders)
+    ]
+    return list(at_hour(rows, reserved.at))

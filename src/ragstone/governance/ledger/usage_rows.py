@@ -1,0 +1,83 @@
+"""What was used, summed up by hour, tenant, application, model, key and user."""
+
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from ragstone.domain.budget import UsageRow
+
+_HOUR: Final = 3_600
+_UNSUMMED: Final = 512
+"""Rows that are kept as they came: adding up many at once costs less, and memory is bounded."""
+
+_Key = tuple[int, str, str, str, str, str]
+
+
+class UsageRows:
+    """Collects rows until they are taken."""
+
+    def __init__(self) -> None:
+        self._rows: list[UsageRow] = []
+        self._summed = 0
+
+    def add(self, rows: Iterable[UsageRow]) -> None:
+        self._rows.extend(rows)
+        if len(self._rows) >= max(_UNSUMMED, 2 * self._summed):
+            self._rows = summed(self._rows)
+            self._summed = len(self._rows)
+
+    def take(self) -> list[UsageRow]:
+        rows, self._rows, self._summed = summed(self._rows), [], 0
+        return rows
+
+    def __bool__(self) -> bool:
+        return bool(self._rows)
+
+
+def at_hour(rows: Sequence[UsageRow], now: float) -> Sequence[UsageRow]:
+    """Those without an hour get that of `now`, in Unix seconds."""
+    if all(row.hour for row in rows):
+        return rows
+    hour = int(now) // _HOUR * _HOUR
+    return [row if row.hour else _with(row, hour) for row in rows]
+
+
+def summed(rows: Iterable[UsageRow]) -> list[UsageRow]:
+    """One row for each hour, tenant, application, model, key and user."""
+    sums: dict[_Key, UsageRow] = {}
+    for row in rows:
+        key = (row.hour, row.tenant, row.application, row.model, row.key_id, row.user)
+        earlier = sums.get(key)
+        sums[key] = row if earlier is None else _plus(earlier, row)
+    return list(sums.values())
+
+
+def _plus(one: UsageRow, other: UsageRow) -> UsageRow:
+    return UsageRow(
+        hour=one.hour,
+        tenant=one.tenant,
+        application=one.application,
+        model=one.model,
+        key_id=one.key_id,
+        user=one.user,
+        questions=one.questions + other.questions,
+        cached=one.cached + other.cached,
+        usage=one.usage + other.usage,
+        nanodollars=one.nanodollars + other.nanodollars,
+        saved_nanodollars=one.saved_nanodollars + other.saved_nanodollars,
+    )
+
+
+def _with(row: UsageRow, hour: int) -> UsageRow:
+    return UsageRow(
+        hour=hour,
+        tenant=row.tenant,
+        application=row.application,
+        model=row.model,
+        key_id=row.key_id,
+        user=row.user,
+        questions=row.questions,
+        cached=row.cached,
+        usage=row.usage,
+        nanodollars=row.nanodollars,
+        saved_nanodollars=row.saved_nanodollars,
+    )
