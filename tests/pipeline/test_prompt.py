@@ -51,3 +51,27 @@ def test_roles_alternate_and_begin_and_end_with_the_user() -> None:
     roles = [message.role for message in prompt.messages]
     assert roles == ["user", "assistant", "user"]
     assert prompt.messages[0].content == "One\n\nTwo"
+
+
+def test_what_is_cut_is_not_in_the_prompt_and_the_numbers_stay() -> None:
+    found = [
+        passage("Long. No fee.", number=1),
+        passage("Dogs.", number=2),
+        passage("C.", number=3),
+    ]
+    prompt = build_prompt(
+        ASSISTANT, Question(text="Fee?", collection="help"), found, RECIPE, ["… No fee.", "", "C."]
+    )
+    content = prompt.messages[-1].content
+    assert "[1] Returns > Sale items\n… No fee." in content
+    assert "[2]" not in content
+    assert "[3]" in content
+
+
+def test_only_the_end_of_the_prompt_changes_from_turn_to_turn() -> None:
+    first, second = Turn("user", "How long?"), Turn("assistant", "30 days [1].")
+    one = _prompt("And sale items?", ["You have 30 days."], first, second)
+    more = (Turn("user", "And sale items?"), Turn("assistant", "14 days [1]."))
+    two = _prompt("Is it free?", ["It is free."], first, second, *more)
+    assert one.system == two.system
+    assert one.messages[:-1] == two.messages[: len(one.messages) - 1]

@@ -24,10 +24,10 @@ from ragstone.pipeline.embed import embed
 from ragstone.pipeline.events import Written
 from ragstone.pipeline.flight import GoAlone, HeldByTwo, StartOver
 from ragstone.pipeline.generate import generate
+from ragstone.pipeline.lean import lean_prompt
 from ragstone.pipeline.lookup import LookedUp, look_up, look_up_prompt, remember, remember_again
 from ragstone.pipeline.material import Material
 from ragstone.pipeline.pack import pack_for, with_spares
-from ragstone.pipeline.prompt import build_prompt
 from ragstone.pipeline.rerank import rerank, unless_overloaded
 from ragstone.pipeline.retrieve import retrieve
 from ragstone.pipeline.services import Services
@@ -199,10 +199,11 @@ async def gather(asked: Asked, bill: Bill, s: Services) -> Material:
     application = asked.application
     with trace.stage("pack"):
         passages = pack_for(question, ranked, recipe.context_tokens, ladder, priority, trace)
-        prompt = build_prompt(application, question, passages, recipe)
+        lean = await lean_prompt(application, question, query, passages, recipe, s.metrics)
     return Material(
-        query=query, vector=vector, passages=passages, prompt=prompt, application=application
-    )
+        query=query, vector=vector, passages=passages,
+        prompt=lean.prompt, saved_tokens=lean.saved_tokens, application=application,
+    )  # fmt: skip
 
 
 def write(

@@ -90,7 +90,7 @@ def compress(query: str, passages: Sequence[Passage], share: float) -> list[Exce
         if position in kept[number] or words in said:
             continue
         needed = {position, *needs(text, units[number], position)} - kept[number]
-        size = sum(_size(text, units[number][other]) for other in needed)
+        size = sum(_size(text, units[number], other) for other in needed)
         if used and used + size > budget:
             continue
         kept[number] |= needed
@@ -181,9 +181,11 @@ def _type(text: str, types: Collection[AnswerType]) -> float:
     return 1.0 if holds_answer_type(text, types) else -1.0
 
 
-def _size(text: str, unit: Unit) -> int:
-    """In bytes, with the white space after it."""
-    return len(text[unit.start : unit.end].encode(errors="replace")) + 1
+def _size(text: str, units: Sequence[Unit], position: int) -> int:
+    """In bytes, with what stands between it and the next."""
+    start = units[position].start if position else 0
+    end = units[position + 1].start if position + 1 < len(units) else len(text)
+    return len(text[start:end].encode(errors="replace"))
 
 
 def _excerpt(text: str, units: Sequence[Unit], kept: Sequence[int]) -> Excerpt:

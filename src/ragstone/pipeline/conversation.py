@@ -27,18 +27,19 @@ def condensed(
     What is too much is left out from the oldest on, in blocks of half of `max_turns`.
     """
     messages = _alternating(conversation[_first(len(conversation), max_turns) :])
+    gists = [gist(message) for message in messages]
+    sizes = [estimated_tokens(text) for text in gists]
     texts: list[str] = []
-    left = budget_tokens
-    whole = True
-    for message in reversed(messages):
-        text = message.content
-        if whole and estimated_tokens(text) > left:
-            whole = False
+    left, whole = budget_tokens, True
+    for position in reversed(range(len(messages))):
+        text, size = messages[position].content, estimated_tokens(messages[position].content)
+        older = min(sum(sizes[:position]), budget_tokens // 2)  # kept back for those before
+        whole = whole and size + older <= left
         if not whole:
-            text = gist(message)
-        left -= estimated_tokens(text)
-        if left < 0:
+            text, size = gists[position], sizes[position]
+        if size > left:
             break
+        left -= size
         texts.append(text)
     kept = messages[len(messages) - len(texts) :]
     told = [PromptMessage(m.role, t) for m, t in zip(kept, reversed(texts), strict=True)]
