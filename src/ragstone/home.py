@@ -7,6 +7,7 @@ home/
   ragstone.toml    settings, where the user put some
   records.sqlite3  documents, jobs, keys
   index/           the search index
+  ledger/          journals of what processes of this machine spend; each locks its own
   tmp/             emptied by whoever opens the folder
 """
 
@@ -28,6 +29,8 @@ from ragstone.domain.errors import HomeLocked, HomeNotWritable, HomeTooNew, Star
 
 FORMAT: Final = 1
 """Raised when an older version could no longer read what this one writes."""
+
+LEDGER_FOLDER: Final = "ledger"
 
 _LOCK_ATTEMPTS: Final = 10
 _LOCK_PAUSE_SECONDS: Final = 0.02

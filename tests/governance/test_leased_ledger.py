@@ -110,7 +110,6 @@ class Site:
         self.clock = running_clock()
         self.store = Store(self.clock)
         self.settings = LedgerSettings(processes=processes, journals=journals)
-        self.refused: list[str] = []
         self.overruns = 0
         self._names: Callable[[], int] = itertools.count(1).__next__
         self.upkeeps: list[Upkeep] = []
@@ -121,7 +120,6 @@ class Site:
             self.clock,
             self.settings,
             new_name=lambda: f"holder_{self._names()}",
-            on_refused=self.refused.append,
             on_overrun=self._overrun,
         )
         if upkeep:
@@ -206,7 +204,7 @@ def test_beyond_the_limit_it_is_refused_in_words() -> None:
         )
         assert "2026-02-01 at 00:00 UTC" in str(error)
         assert error.retry_after == pytest.approx(31 * 86_400, abs=5)
-        assert (error.scope, site.refused) == ("user", ["user"])
+        assert error.scope == "user"
         await ledger.reserve(BERT, dollars(600_000_000))  # another user's is another budget
         await site.end(ledger)
 

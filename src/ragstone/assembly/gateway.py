@@ -8,7 +8,10 @@ from typing import Final
 import msgspec
 import structlog
 
-from ragstone.assembly.question_path import in_background, open_services
+from ragstone.assembly.background import in_background
+from ragstone.assembly.caches import keep_swept
+from ragstone.assembly.ledger import open_ledger
+from ragstone.assembly.question_path import open_services
 from ragstone.domain.clock import SystemClock
 from ragstone.domain.errors import DependencyError
 from ragstone.governance.quotas import SharedBuckets
@@ -22,6 +25,7 @@ from ragstone.observe.loop_lag import watch_process
 from ragstone.observe.metrics import Metrics
 from ragstone.records.cached import CachedReader
 from ragstone.records.remote import RemoteRecords
+from ragstone.records.remote_budgets import RemoteBudgets
 from ragstone.resilience.board import Board
 from ragstone.settings import Settings
 from ragstone.system import System
@@ -55,11 +59,21 @@ async def open_gateway(
         session = await open_session(max_connections=settings.llm.max_connections)
         await stack.enter_async_context(session)
         about = await _first_about(engine)
+        ledger = open_ledger(
+            settings,
+            RemoteBudgets(engine),
+            clock,
+            metrics,
+            stack,
+            processes=1 + (1 if board is None else board.processes),
+            has_records=False,
+        )
         services = open_services(
             settings,
             records=CachedReader(RemoteRecords(engine), clock),
             embedder=RemoteEmbedder(engine, about.embedder),
             index=RemoteIndex(engine),
+            ledger=ledger,
             session=session,
             clock=clock,
             metrics=metrics,
@@ -84,6 +98,7 @@ async def open_gateway(
             engine_parts=engine_parts,
             local_token=local_token,
         )
+        keep_swept(stack, settings, services, has_records=False)
         in_background(stack, system.warm_up())
         in_background(stack, watch_process(metrics, services.ladder.observe_lag))
         yield system

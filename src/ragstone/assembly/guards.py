@@ -6,12 +6,13 @@ from typing import Final
 
 from ragstone.observe.dependencies import DependencyMetrics
 from ragstone.observe.metrics import Metrics
-from ragstone.ports import Clock, Embedder, Reranker, Searcher
+from ragstone.ports import CacheStore, Clock, Embedder, Reranker, Searcher
 from ragstone.resilience.board import PAUSES, Board
 from ragstone.resilience.breaker import Breaker, BreakerSettings
 from ragstone.resilience.dependency import Dependency
 from ragstone.resilience.gate import Gate, GateSettings
 from ragstone.resilience.guarded import GuardedEmbedder, GuardedIndex, GuardedReranker
+from ragstone.resilience.guarded_cache import GuardedCache
 from ragstone.resilience.hedge import Hedge
 from ragstone.resilience.limiter import AdaptiveLimiter
 from ragstone.resilience.retry import RetrySettings
@@ -28,6 +29,8 @@ _WITHIN_STAGE: Final = 0.9
 whose cancellation would say nothing about the reranker."""
 _FAIR_SECONDS: Final = 5.0
 """See `resilience.dependency`; less where `llm.first_token_seconds` is."""
+_CACHE_CALLS: Final = 3
+"""Calls to a shared cache after which its breaker may open."""
 _FAIR_SHARE: Final = 0.9
 """Of a guard's own time limit: a call that had this much of it had a fair chance."""
 
@@ -132,6 +135,21 @@ class Guards:
             hedge=self._hedge("reranker"),
         )
 
+    def cache(self, store: CacheStore) -> GuardedCache:
+        """Its breaker opens after few failures: each costs a question `cache.timeout_seconds`, and
+        the cache is there to save time."""
+        seconds = self.settings.cache.timeout_seconds
+        chosen = self.settings.resilience
+        dependency = Dependency(
+            "cache",
+            clock=self.clock,
+            breaker=self._breaker_of("cache", min(_CACHE_CALLS, chosen.breaker_calls)),
+            observer=self.observer,
+            fair_seconds=_FAIR_SHARE * seconds,
+        )
+        self.dependencies.append(dependency)
+        return GuardedCache(store, dependency, clock=self.clock, seconds=seconds)
+
     def _broken_only(self, name: str, *, fair_seconds: float) -> Dependency:
         """Only a breaker: admission already bounds how many questions call it at once."""
         dependency = Dependency(
@@ -153,12 +171,15 @@ class Guards:
         )
 
     def _breaker(self, name: str) -> Breaker:
+        return self._breaker_of(name, self.settings.resilience.breaker_calls)
+
+    def _breaker_of(self, name: str, calls: int) -> Breaker:
         chosen = self.settings.resilience
         return Breaker(
             name,
             BreakerSettings(
                 failures=chosen.breaker_failures,
-                calls=chosen.breaker_calls,
+                calls=calls,
                 window_seconds=chosen.breaker_window_seconds,
                 open_seconds=chosen.breaker_open_seconds,
             ),

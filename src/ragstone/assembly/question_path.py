@@ -1,26 +1,22 @@
 """What a question passes through, the same in a whole server and in a gateway."""
 
-import asyncio
-from collections.abc import Coroutine
-from contextlib import AsyncExitStack, suppress
 from random import Random
 
 import aiohttp
 
 from ragstone.assembly.admission import open_admission
+from ragstone.assembly.caches import open_answer_cache, open_embedding_cache
 from ragstone.assembly.guards import Guards
 from ragstone.assembly.models import open_model, open_reranker
 from ragstone.assembly.prices import open_prices
-from ragstone.caches.memory import MemoryCache
 from ragstone.domain.query import FusionSettings
-from ragstone.governance.ledger import UsageLedger
 from ragstone.governance.quotas import MinuteLimits, MinuteQuotas, SharedBuckets
 from ragstone.observe.metrics import Metrics
 from ragstone.pipeline.flight import Flights
 from ragstone.pipeline.keeping import Keeping
 from ragstone.pipeline.refresh import Refreshes
 from ragstone.pipeline.services import Recipe, Services
-from ragstone.ports import Clock, Embedder, RecordsReader, Searcher
+from ragstone.ports import Clock, Embedder, Ledger, RecordsReader, Searcher
 from ragstone.resilience.admission import GatedAdmission
 from ragstone.resilience.board import Board
 from ragstone.resilience.ladder import LadderPolicy, LoadLadder
@@ -33,6 +29,7 @@ def open_services(
     records: RecordsReader,
     embedder: Embedder,
     index: Searcher,
+    ledger: Ledger,
     session: aiohttp.ClientSession,
     clock: Clock,
     metrics: Metrics,
@@ -55,18 +52,16 @@ def open_services(
     ladder = _ladder(settings, clock)
     metrics.follow(metrics.ladder_rung, lambda: ladder.level)
     guards = Guards(settings, clock, metrics, board=board, is_loaded=lambda: ladder.level > 0)
-    ledger = UsageLedger()
-    metrics.follow(metrics.open_reservations, lambda: ledger.open_reservations)
     return Services(
         records=records,
         admission=admission,
         ledger=ledger,
         prices=prices,
-        embedder=guards.embedder(embedder),
+        embedder=open_embedding_cache(settings, guards.embedder(embedder), clock, metrics),
         index=guards.index(index),
         reranker=open_reranker(settings, session, guards),
         model=open_model(settings, session, guards, ladder.joining_pause, prices),
-        cache=_cache(settings, clock),
+        cache=open_answer_cache(settings, guards, clock, metrics),
         clock=clock,
         metrics=metrics,
         ladder=ladder,
@@ -103,12 +98,6 @@ def _quotas(settings: Settings, clock: Clock, buckets: SharedBuckets | None) -> 
     return MinuteQuotas(limits, clock, buckets)
 
 
-def _cache(settings: Settings, clock: Clock) -> MemoryCache | None:
-    if not settings.cache.enabled:
-        return None
-    return MemoryCache(max_bytes=settings.cache.max_bytes, clock=clock)
-
-
 def _keeping(settings: Settings) -> Keeping:
     return Keeping(
         ttl_seconds=settings.cache.ttl_seconds,
@@ -133,15 +122,3 @@ def _recipe(settings: Settings) -> Recipe:
         rerank_seconds=settings.reranker.timeout_seconds,
         escalation=settings.routing.escalate,
     )
-
-
-def in_background(stack: AsyncExitStack, work: Coroutine[object, object, None]) -> None:
-    """Runs `work` until the context ends."""
-    task = asyncio.create_task(work)
-
-    async def end() -> None:
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
-
-    stack.push_async_callback(end)

@@ -9,8 +9,11 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Final
 
+from ragstone.assembly.background import in_background
+from ragstone.assembly.caches import keep_swept
+from ragstone.assembly.ledger import open_ledger
 from ragstone.assembly.models import open_embedder
-from ragstone.assembly.question_path import in_background, open_services
+from ragstone.assembly.question_path import open_services
 from ragstone.domain.clock import SystemClock
 from ragstone.domain.principal import Principal
 from ragstone.domain.query import SearchRequest
@@ -63,11 +66,21 @@ async def open_system(
         stack.push_async_callback(embedder.close)
         index = QdrantEdgeIndex(home.index)
         stack.push_async_callback(index.close)
+        ledger = open_ledger(
+            settings,
+            budgets,
+            clock,
+            metrics,
+            stack,
+            processes=(settings.server.workers or 0) + 1,
+            has_records=True,
+        )
         services = open_services(
             settings,
             records=records,
             embedder=embedder,
             index=index,
+            ledger=ledger,
             session=session,
             clock=clock,
             metrics=metrics,
@@ -91,6 +104,7 @@ async def open_system(
             warm=lambda: _warm(records, embedder, index),
             local_token=local_token or secrets.token_urlsafe(32),
         )
+        keep_swept(stack, settings, services, has_records=True)
         in_background(stack, system.warm_up())
         in_background(stack, watch_process(metrics, services.ladder.observe_lag))
         yield system

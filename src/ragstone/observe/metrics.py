@@ -92,6 +92,9 @@ class Metrics:
         self.cache_requests = counter(
             "rag_cache_requests_total", "Look-ups in caches.", "cache", "outcome"
         )
+        self.cache_entries = gauge("rag_cache_entries", "Entries that processes keep.", "cache")
+        self.cache_bytes = gauge("rag_cache_bytes", "Their bytes.", "cache")
+        self.cache_limit = gauge("rag_cache_limit_bytes", "The bound on those.", "cache")
         self.retrieval_results = Histogram(
             "rag_retrieval_results",
             "Passages found for a question.",
@@ -117,6 +120,9 @@ class Metrics:
         self.cost_saved = counter("rag_cost_saved_dollars_total", "Dollars not spent.", "by")
         self.budget_refusals = counter(
             "rag_budget_refusals_total", "Calls that a budget did not allow.", "scope"
+        )
+        self.budget_overruns = counter(
+            "rag_budget_overruns_total", "Calls that cost more than was reserved for them."
         )
         self.prompt_tokens = Histogram(
             "rag_prompt_tokens",

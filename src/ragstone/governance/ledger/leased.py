@@ -80,17 +80,14 @@ class LeasedLedger:
         settings: LedgerSettings,
         *,
         new_name: Callable[[], str] = lambda: secrets.token_hex(12),
-        on_refused: Callable[[str], None] = lambda scope: None,
         on_overrun: Callable[[], None] = lambda: None,
     ) -> None:
-        """`new_name` gives names of holders, each once and never again anywhere. `on_refused` is
-        told of every refusal, with the budget's scope; `on_overrun`, when more was spent than was
-        reserved."""
+        """`new_name` gives names of holders, each once and never again anywhere. `on_overrun` is
+        told when more was spent than was reserved."""
         self.settings = settings
         self.store = store
         self.clock = clock
         self._new_name = new_name
-        self._on_refused = on_refused
         self._on_overrun = on_overrun
         self._known = KnownBudgets(store, clock)
         self._views: dict[Account, AccountView] = {}
@@ -308,9 +305,8 @@ class LeasedLedger:
                 return slices
             try:
                 await self._lease(slices, upper)
-            except BudgetExhausted as refusal:
+            except BudgetExhausted:
                 if waited or not self._gives_back(slices):
-                    self._on_refused(refusal.scope)
                     raise
                 waited = True
                 await self._until_reported()
@@ -363,7 +359,6 @@ class LeasedLedger:
             view.looked = True
             if view.is_spent(slice_.free):
                 if view.account.pool == "hard":
-                    self._on_refused(view.budget.scope)
                     raise self._refusal(view)
                 standing = "exhausted"
             elif (
