@@ -40,7 +40,7 @@ from ragstone.domain.errors import (
 )
 from ragstone.domain.job import DocumentError, Job, JobCounts
 from ragstone.domain.passage import Passage, Scores
-from ragstone.domain.usage import Usage
+from ragstone.domain.usage import Receipt, Usage
 from ragstone.server.errors import ErrorResponse, error_body, error_response
 from ragstone.server.event_stream import EventStream
 from ragstone.server.status import DependencyStatus, Status
@@ -301,8 +301,10 @@ def script(
     *,
     degraded: tuple[str, ...] = (),
     collection: str = "help",
+    receipt: Receipt | None = None,
+    age: float | None = None,
 ) -> list[Step]:
-    """The events of an answer, the text word by word."""
+    """The events of an answer, the text word by word; of a kept one with its `age`."""
     found = bool(passages)
     answer = Answer(
         answer=text if found else "This was not found in the documents.",
@@ -312,6 +314,9 @@ def script(
         usage=Usage(embedding_tokens=7),
         timings_ms={"admit": 0.02, "embed": 2.1, "retrieve": 1.4, "generate": 0.8, "verify": 0.03},
         degraded=list(degraded),
+        cache="off" if age is None else "hit",
+        cache_age_seconds=age,
+        receipt=receipt or Receipt(),
         collection=collection,
         model="extractive",
         trace_id=TRACE,

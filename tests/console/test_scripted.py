@@ -16,6 +16,7 @@ from ragstone.domain.errors import (
     TooManyRequests,
 )
 from ragstone.domain.passage import Passage
+from ragstone.domain.usage import Charge, Receipt, Usage
 from ragstone.server.status import DependencyStatus
 from tests.console.browsing import ask, choose_files, opened, send, served
 from tests.console.corpus import EVIDENCE, QUESTION
@@ -34,6 +35,41 @@ def answered(stand_in: StandIn, text: str, *degraded: str) -> list[Step]:
     """A script whose answer is `text`, citing the best passage as 1."""
     found = passages(stand_in)
     return script(text, found, [citation(1, found[0])], degraded=degraded)
+
+
+# What it cost
+
+
+async def test_cost_savings_and_age_are_told_in_small_print(
+    stand_in: StandIn, scripted_page: Page
+) -> None:
+    charge = Charge(
+        kind="generation", model="m", usage=Usage(input_tokens=900, output_tokens=40),
+        nanodollars=420_000, price="configured",
+    )  # fmt: skip
+    receipt = Receipt(
+        nanodollars=420_000, charges=[charge, charge], shared_by=3, standing="economy",
+        saved_nanodollars={"prompt_cache": 31_000},
+    )  # fmt: skip
+    found = passages(stand_in)
+    cited = [citation(1, found[0])]
+    stand_in.answers.append(script("Thirty days [1].", found, cited, receipt=receipt))
+    await send(scripted_page, QUESTION)
+    making = scripted_page.locator(".making")
+    await expect(making.locator("summary")).to_contain_text("$0.00042)")
+    await making.locator("summary").click()
+    await expect(making).to_contain_text("$0.00042, in 2 calls, shared by 3")
+    await expect(making).to_contain_text("$0.000031 by the provider's prompt cache")
+    await expect(making).to_contain_text("nearly spent, so the cheapest model is asked")
+
+    saved = Receipt(saved_nanodollars={"answer_cache": 2_500_000_000})
+    stand_in.answers.append(script("Thirty days [1].", found, cited, receipt=saved, age=42.1))
+    await send(scripted_page, "And now?")
+    making = scripted_page.locator(".making").last
+    await expect(making.locator("summary")).to_contain_text("made before)")
+    await making.locator("summary").click()
+    await expect(making).to_contain_text("made 43 seconds ago for an equal question")
+    await expect(making).to_contain_text("$2.50 by an answer made before")
 
 
 # Streaming

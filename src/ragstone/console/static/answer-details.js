@@ -1,6 +1,7 @@
-/** "How this answer was made": the time of every stage, tokens, model, trace. */
+/** "How this answer was made": the time of every stage, tokens, cost, model, trace. */
 
 import { element } from "./dom.js";
+import { costAtAGlance, receiptInWords } from "./receipt.js";
 import { counted, duration, stageInWords } from "./words.js";
 
 /**
@@ -10,10 +11,11 @@ import { counted, duration, stageInWords } from "./words.js";
 export function answerDetails(answer) {
   const { total, ...stages } = answer.timings_ms;
   const sum = Object.values(stages).reduce((before, each) => before + each, 0);
+  const glance = [duration(total ?? sum), ...costAtAGlance(answer)].join(", ");
   return element(
     "details",
     { class: "making" },
-    element("summary", {}, `How this answer was made (${duration(total ?? sum)})`),
+    element("summary", {}, `How this answer was made (${glance})`),
     timings(stages),
     facts(answer),
   );
@@ -50,7 +52,7 @@ function facts(answer) {
     ...fact("Written by", answer.model === "extractive" ? "no model: sentences of the documents" : answer.model),
     ...fact("Collection", answer.collection),
     ...fact("Tokens", tokens(answer.usage)),
-    ...(answer.cache === "hit" ? fact("Cache", "made for an earlier, equal question, and still true") : []),
+    ...receiptInWords(answer).flatMap(([name, value]) => fact(name, value)),
     ...(answer.notices ?? []).flatMap((each) => fact("Because", [each.message, each.code].filter(Boolean).join(" · "))),
     ...fact("Trace", element("code", {}, answer.trace_id)),
   );

@@ -33,6 +33,13 @@
  * @property {number} [embedding_tokens]
  * @property {boolean} [estimated]
  *
+ * @typedef {object} Receipt What an answer cost whoever asked, in nano-dollars.
+ * @property {number} nanodollars
+ * @property {{kind: string, model: string}[]} [charges] Every call.
+ * @property {Record<string, number>} [saved_nanodollars]
+ * @property {number} [shared_by]
+ * @property {"normal"|"economy"|"exhausted"} [standing] Of the budgets.
+ *
  * @typedef {object} Answer
  * @property {string} answer
  * @property {"generated"|"extractive"|"passages"|"not_found"} answer_kind
@@ -42,7 +49,9 @@
  * @property {Record<string, number>} timings_ms
  * @property {string[]} degraded
  * @property {{code: string, message: string}[]} [notices] The errors behind `degraded`.
- * @property {string} [cache] `hit`: made for an earlier, equal question.
+ * @property {"hit"|"miss"|"joined"|"off"} [cache] `hit`: made for an earlier, equal question.
+ * @property {number|null} [cache_age_seconds] Of a hit.
+ * @property {Receipt} [receipt]
  * @property {string} collection
  * @property {string} model
  * @property {string} trace_id
