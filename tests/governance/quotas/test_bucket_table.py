@@ -1,5 +1,8 @@
 """One bucket: what fits, what drains, and what can be given back of it."""
 
+from contextlib import suppress
+from typing import Any
+
 import pytest
 
 from ragstone.governance.quotas.bucket_table import MINUTE, SLOT, Bucket, BucketTable
@@ -95,6 +98,51 @@ def test_buckets_without_room_share_a_slot_and_none_is_open() -> None:
         table.charge(Bucket(f"key_{number}", number, 60), 60, at(0))
     for number in range(1, 10):
         assert table.wait(Bucket(f"key_{number}", number, 60), 1, at(1)) > 0
+
+
+class _Killed(Exception):
+    pass
+
+
+class _DyingCells(list[int]):
+    """Writes only so many numbers more."""
+
+    writes = 1_000
+
+    def __setitem__(self, at: Any, value: Any) -> None:
+        if not self.writes:
+            raise _Killed
+        self.writes -= 1
+        super().__setitem__(at, value)
+
+
+@pytest.mark.parametrize("writes", range(5))
+@pytest.mark.parametrize("before", [0, 30])
+def test_a_process_killed_between_two_writes_leaves_a_charge_done_or_not_done(
+    writes: int, before: int
+) -> None:
+    cells = _DyingCells([0] * SLOT * 64)
+    table = BucketTable(cells)  # type: ignore[arg-type]
+    if before:
+        table.charge(ONE_A_SECOND, before, at(0))
+    cells.writes = writes
+    with suppress(_Killed):
+        table.charge(ONE_A_SECOND, 20, at(0))
+    cells.writes = 1_000
+    assert left(table, 0) in (60 - before, 60 - before - 20)
+    table.charge(ONE_A_SECOND, 5, at(0))
+    assert left(table, 0) in (55 - before, 55 - before - 20)
+
+
+@pytest.mark.parametrize("writes", range(3))
+def test_a_process_killed_while_it_gives_back_has_done_so_or_not(writes: int) -> None:
+    cells = _DyingCells([0] * SLOT * 64)
+    table = BucketTable(cells)  # type: ignore[arg-type]
+    mark = table.charge(ONE_A_SECOND, 50, at(0))
+    cells.writes = writes
+    with suppress(_Killed):
+        table.give_back(ONE_A_SECOND, 20, mark, at(0))
+    assert left(table, 0) in (10, 30)
 
 
 @pytest.mark.parametrize("tat", [2**63 - 1, 2**62])
