@@ -59,6 +59,17 @@ async def test_the_system_prompt_can_be_marked_for_the_cache(session, server) ->
     assert "x-api-key" not in server.requests[0].headers
 
 
+async def test_a_system_prompt_is_marked_where_it_is_long_enough_to_be_cached(
+    model, server
+) -> None:
+    server.reply = stream_of(*anthropic_answer(["x"]))
+    await said(model, Prompt(system="Be brief. " * 500, messages=PROMPT.messages, max_tokens=1))
+    await said(model, Prompt(system="Be brief.", messages=PROMPT.messages, max_tokens=1))
+    long, short = (body["system"] for body in server.bodies)
+    assert long[0]["cache_control"] == {"type": "ephemeral"}
+    assert short == "Be brief."
+
+
 async def test_an_empty_system_prompt_is_left_out(model, server) -> None:
     server.reply = stream_of(*anthropic_answer(["x"]))
     await said(model, Prompt(system="", messages=PROMPT.messages, max_tokens=1))
