@@ -3,7 +3,7 @@
 A real `ragstone serve` on the sample help documents with its defaults, and a simulated model
 that works on 16 requests at once, each for about a second, and lets the others wait: its
 capacity is 16 answers a second. Every question is new to the caches. Good: complete within five
-seconds of the scheduled moment; clients give up after ten. The first five seconds of each load
+seconds of the scheduled moment; clients give up after ten. The first ten seconds of each load
 are left out. "Without" is the same server with
 `admission.enabled = false`: no admission, no limits towards the model, no rungs for load.
 
@@ -21,7 +21,7 @@ import uvloop
 from running_site import Site, site
 
 from ragstone.lab.load.plan import plan_load
-from ragstone.lab.load.report import LoadReport, report_of
+from ragstone.lab.load.report import LoadReport, Percentiles, report_of
 from ragstone.lab.load.requests import RequestForm
 from ragstone.lab.load.runner import LoadResult, run_load
 from ragstone.lab.load.schedule import Behaviour
@@ -36,9 +36,11 @@ MODEL: Final = {
     "places": PLACES,
 }
 CAPACITY: Final = PLACES / (0.25 + 30 * 0.025)
-MULTIPLES: Final = (0.5, 1.0, 2.0, 3.0, 5.0, 10.0)
+MULTIPLES: Final = (0.5, 0.8, 1.0, 2.0, 3.0, 5.0, 10.0)
+NORMAL: Final = 0.8
+"""The load whose time to first token is the measure of the others."""
 WITHIN: Final = 5.0
-SETTLING: Final = 5.0
+SETTLING: Final = 10.0
 
 
 async def measure(served: Site, multiple: float, seconds: float) -> LoadReport:
@@ -70,17 +72,17 @@ async def sweep(home: Path, *, layer: bool, seconds: float) -> dict[float, LoadR
         with site(home, behaviour=MODEL, settings=settings) as served:
             await measure(served, 0.5, 1.0)  # connections, first questions
             reports[multiple] = await measure(served, multiple, seconds)
-        print(line(multiple, layer, reports[multiple]), flush=True)
+        print(line(multiple, layer, reports[multiple], reports.get(NORMAL)), flush=True)
     return reports
 
 
 HEADING: Final = (
     "layer  load  offered/s  good/s  of them full  degraded  refused  timeout  "
-    "first token p50/p95 ms  refused p99 ms  valid"
+    "first token p50/p95 ms (p95 of 0.8x)  refused p99 ms  valid"
 )
 
 
-def line(multiple: float, layer: bool, report: LoadReport) -> str:
+def line(multiple: float, layer: bool, report: LoadReport, normal: LoadReport | None) -> str:
     outcomes, seconds = report.outcomes, report.duration
     refused = outcomes["refused_503"] + outcomes["refused_429"]
     first, refusals = report.first_token, report.refusals
@@ -90,8 +92,15 @@ def line(multiple: float, layer: bool, report: LoadReport) -> str:
         f"{outcomes['degraded'] / seconds:9.1f} {refused / seconds:8.1f} "
         f"{(outcomes['timeout'] + outcomes['error'] + outcomes['broken']) / seconds:8.1f}   "
         f"{first.get('p50', 0) * 1000:8.0f} / {first.get('p95', 0) * 1000:6.0f} "
+        f"({_times(first, normal):4})"
         f"{refusals.get('p99', 0) * 1000:12.0f}      {report.valid}"
     )
+
+
+def _times(first: Percentiles, normal: LoadReport | None) -> str:
+    if normal is None or "p95" not in first:
+        return ""
+    return f"{first['p95'] / normal.first_token['p95']:.1f}x"
 
 
 async def main() -> None:

@@ -53,7 +53,9 @@ class Trace:
     def degrade(self, rung: str, cause: Exception | None = None) -> None:
         """Note that something was left out; the response says so."""
         if cause is not None:
-            self.notices.append(cause)
+            # Its traceback knows frames that know this trace: a cycle, which would keep the
+            # request's data until a garbage collection.
+            self.notices.append(cause.with_traceback(None))
         if rung not in self.degraded:
             self.degraded.append(rung)
             self._metrics.degraded.labels(rung).inc()

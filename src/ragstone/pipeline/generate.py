@@ -96,6 +96,7 @@ async def generate(
             cause = error
     without_model = _WithoutModel(material, embedder, ladder, priority, deadline, trace, bill)
     written = await without_model.write(permit, cause)
+    del cause  # it knows this frame: together they would wait for a garbage collection
     permit.free_slot()
     yield written.text
     yield written

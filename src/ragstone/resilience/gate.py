@@ -113,7 +113,10 @@ class Gate:
             error = self._refusals.no_room(tenant)
         if error is not None:
             self._turned_away(rank, error, now)
-            raise error
+            try:
+                raise error
+            finally:
+                del error  # see `_wait`
 
     async def acquire(
         self, *, tenant: str, priority: Priority, weight: int = 1, deadline: float
@@ -171,10 +174,16 @@ class Gate:
             self._make_room_for(waiter)
         if waiter.outcome is None:
             await self._turn_of(waiter)
-        if isinstance(waiter.outcome, Ticket):
-            return waiter.outcome
-        assert waiter.outcome is not None
-        raise waiter.outcome
+        outcome = waiter.outcome
+        if isinstance(outcome, Ticket):
+            return outcome
+        assert outcome is not None
+        try:
+            raise outcome
+        finally:
+            # An error knows its frames: one that knows the error keeps all of them, with the
+            # request's data, until a garbage collection, which holds up everybody.
+            del outcome, waiter
 
     def _make_room_for(self, waiter: Waiter) -> None:
         """Refuses the newcomer, or in a room that is too full whoever ranks least."""

@@ -151,7 +151,10 @@ class GuardedRoute:
             except (DependencyError, BudgetExhausted) as error:
                 last = error
         assert last is not None, "a route is asked for at least one model that it has"
-        raise last
+        try:
+            raise last
+        finally:
+            del last  # its traceback knows this frame: see `Gate`
 
     def _named(self, models: Sequence[str] | None) -> list[_Endpoint]:
         """In the order of the names; all of them where there are none."""

@@ -21,6 +21,9 @@ CALM_INTERVALS: Final = 10
 came and went, and the refused had waited half a second instead of 20 ms
 (`benchmarks/overload.py`)."""
 
+_LEAST_EXTENSION: Final = 0.001
+"""Seconds. What rounding leaves of an interval is no time to wait."""
+
 _LONG_AGO: Final = float("-inf")
 
 
@@ -83,4 +86,5 @@ class WaitLimit:
         An empty queue would leave the next free unit unused; CoDel does not drop the last packet
         either (RFC 8289, section 3).
         """
-        return min(self._target, max(0.0, self._interval - waited))
+        left = self._interval - waited
+        return min(self._target, left) if left > _LEAST_EXTENSION else 0.0

@@ -129,6 +129,7 @@ class Call:
         metrics.requests.labels(self.route, self.app, self.outcome).inc()
         metrics.request_duration.labels(self.route, self.app, self.outcome).observe(seconds)
         if self.outcome == "refused":
+            self.error = None  # it knows the frame that knows this: no garbage, also under load
             return  # a line for each would be one more load
         # Reading costs nothing and is often polled: it is in the metrics, and here on demand.
         say = _log.debug if self.request.method == "GET" and status < 400 else _log.info
