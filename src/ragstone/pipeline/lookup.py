@@ -30,7 +30,7 @@ class LookedUp:
     collection: Collection
     kept: KeptAnswer | None = None
     is_due: bool = False
-    """Whether it should be made anew soon."""
+    """Whether it should be made anew before it ends, and there is time for that."""
     counted: bool = False
 
     def count(self, outcome: str, asked: Asked, s: Services) -> None:
@@ -64,7 +64,9 @@ async def look_up(asked: Asked, standing: Standing, s: Services) -> LookedUp:
         return found
     if kept is not None:
         found.kept = kept
-        found.is_due = not kept.not_found and s.keeping.is_due(kept, s.clock.time())
+        calm = not s.ladder.takes("reranker_skipped", "sheddable")
+        due = not kept.not_found and s.keeping.is_due(kept, s.clock.time())
+        found.is_due = due and calm
         found.count("hit", asked, s)
     found.counted |= s.cache is None and not flying
     return found
