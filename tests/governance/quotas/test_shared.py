@@ -170,7 +170,7 @@ def test_processes_together_let_in_exactly_the_limit(path: Path) -> None:
         process.join()
     # On a machine so busy that a turn takes tens of milliseconds, one counts by itself.
     misses = sum(missed for _, missed in counts)
-    assert LIMIT <= sum(count for count, _ in counts) + misses
+    assert sum(count for count, _ in counts) + misses >= LIMIT
     assert sum(count for count, _ in counts) <= LIMIT + misses
 
 
@@ -192,9 +192,9 @@ def test_one_that_is_killed_during_its_turn_leaves_it(path: Path, shared: Shared
 
 def test_killed_processes_leave_nothing_locked_and_nothing_open(path: Path) -> None:
     processes = multiprocessing.get_context("spawn")
-    told: Queue[int] = processes.Queue()
     buckets = SharedBuckets(path, processes=4, clock=_Still())
     for number in range(4):
+        told: Queue[int] = processes.Queue()  # its own: a killed writer keeps a queue's lock
         process = processes.Process(target=_ask_until_killed, args=(path, told))
         process.start()
         assert process.pid is not None
