@@ -68,6 +68,15 @@ class Embedder(Protocol):
     async def close(self) -> None: ...
 
 
+@runtime_checkable
+class RecallingEmbedder(Embedder, Protocol):
+    """One that keeps vectors of earlier queries."""
+
+    async def recall(self, text: str) -> list[float] | None:
+        """The vector of a query that it keeps, else None; nothing is computed, or paid, for it."""
+        ...
+
+
 class DocumentChunks(msgspec.Struct, frozen=True, kw_only=True):
     """One version of a document, ready to be searched."""
 
@@ -296,9 +305,7 @@ class RecordsReader(Protocol):
         """
         ...
 
-    async def document_versions(
-        self, tenant: str, document_ids: Sequence[str]
-    ) -> dict[str, int]:
+    async def document_versions(self, tenant: str, document_ids: Sequence[str]) -> dict[str, int]:
         """Of those that are there, whatever is remembered from before."""
         ...
 
@@ -615,14 +622,14 @@ class BudgetRecords(BudgetStore, Protocol):
         one, whose id and `created_at` it keeps."""
         ...
 
-    async def delete_budget(self, tenant: str, budget_id: str) -> bool:
-        """False if absent. Nothing more is granted; what is out may still be reported. Made
-        again, it has another id and counts from 0."""
+    async def delete_budget(self, tenant: str | None, budget_id: str) -> bool:
+        """False if absent, or another tenant's than the one named. Nothing more is granted; what
+        is out may still be reported. Made again, it has another id and counts from 0."""
         ...
 
-    async def spent(self, tenant: str) -> list[Spent]:
+    async def spent(self, tenant: str | None) -> list[Spent]:
         """Every budget in its present period; those for `EACH` once for each name that spent,
-        or once without a name."""
+        or once without a name. Of all tenants where `tenant` is None."""
         ...
 
     async def usage(
@@ -667,8 +674,12 @@ class CacheStore(Protocol):
 
     async def groups(self) -> list[str]: ...
 
-    async def members(self, group: str) -> list[tuple[bytes, bytes]]:
-        """Keys and values, of those that are still there."""
+    async def members(self, group: str) -> list[bytes]:
+        """The keys; some may have gone meanwhile."""
+        ...
+
+    async def values(self, group: str, keys: Sequence[bytes]) -> list[bytes | None]:
+        """Of these keys of the group, in order, None for what is not there; not counted as use."""
         ...
 
     async def clear(self, group: str | None = None) -> int:

@@ -205,10 +205,12 @@ class CacheSettings(_Group):
     """What is kept of earlier questions, for equal ones over unchanged documents."""
 
     enabled: bool = True
-    """Whether answers are kept at all."""
+    """Whether answers and vectors are kept at all."""
     url: str = ""
     """A Valkey or Redis server that all processes share, such as `redis://127.0.0.1:6379/0`.
     Empty: each process keeps its own."""
+    prefix: str = Field(default="ragstone", min_length=1, max_length=100)
+    """What keys in it begin with. Servers with different documents need different ones there."""
     timeout_seconds: float = Field(default=0.05, gt=0)
     """Longest wait for that server; after it, a miss."""
     max_bytes: int = Field(default=32_000_000, ge=0)

@@ -45,7 +45,10 @@ async def test_never_more_than_the_bound_and_never_what_was_not_put(
             clock.advance(size)
         assert cache.size_bytes <= bound
     held = {
-        key: value for group in await cache.groups() for key, value in await cache.members(group)
+        key: value
+        for group in await cache.groups()
+        for key in await cache.members(group)
+        for value in await cache.values(group, [key])
     }
     assert held.items() <= {key: value for key, (value, _, _) in put.items()}.items()
     assert len(cache) == len(held)

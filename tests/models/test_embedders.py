@@ -10,6 +10,9 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
+from ragstone.caches.embeddings import CachedEmbedder
+from ragstone.caches.memory import MemoryCache
+from ragstone.domain.clock import SystemClock
 from ragstone.domain.errors import EmbedderError
 from ragstone.models.embedders.fake import HashingEmbedder
 from ragstone.models.embedders.onnx_minilm import MiniLmEmbedder
@@ -50,7 +53,7 @@ async def embedding_server() -> AsyncIterator[str]:
         yield str(server.make_url("/v1"))
 
 
-@pytest.fixture(params=["local", "openai", "fake"])
+@pytest.fixture(params=["local", "openai", "fake", "cached"])
 async def embedder(
     request: pytest.FixtureRequest, embedding_server: str
 ) -> AsyncIterator[Embedder]:
@@ -62,6 +65,9 @@ async def embedder(
         made = OpenAiEmbedder(
             base_url=embedding_server, model="hashed", dimensions=48, batch_size=3
         )
+    elif request.param == "cached":
+        store = MemoryCache(max_bytes=1_000_000, clock=SystemClock())
+        made = CachedEmbedder(HashingEmbedder(48), store)
     else:
         made = HashingEmbedder(48)
     yield made

@@ -65,17 +65,17 @@ class MemoryCache:
     async def groups(self) -> list[str]:
         return sorted(self._groups)
 
-    async def members(self, group: str) -> list[tuple[bytes, bytes]]:
-        """Keys and values of those that are still there; the bytes of expired ones are freed."""
+    async def members(self, group: str) -> list[bytes]:
+        """The bytes of what has expired are freed."""
         now = self._clock.monotonic()
-        alive: list[tuple[bytes, bytes]] = []
         for key in list(self._groups.get(group, ())):
-            entry = self._entries[key]
-            if now < entry.expires:
-                alive.append((key, entry.value))
-            else:
+            if now >= self._entries[key].expires:
                 self._remove(key)
-        return alive
+        return list(self._groups.get(group, ()))
+
+    async def values(self, group: str, keys: Sequence[bytes]) -> list[bytes | None]:
+        found = map(self._entries.get, keys)
+        return [entry.value if entry and entry.group == group else None for entry in found]
 
     async def clear(self, group: str | None = None) -> int:
         gone = list(self._entries if group is None else self._groups.get(group, ()))

@@ -64,18 +64,23 @@ class ValkeyCache:
     async def groups(self) -> list[str]:
         return sorted(group for group, count in await self._counts() if count)
 
-    async def members(self, group: str) -> list[tuple[bytes, bytes]]:
-        alive: list[tuple[bytes, bytes]] = []
-        members = self._members(group)
-        keys = await self._run(self._bulk.zrange(members, 0, -1))
+    async def members(self, group: str) -> list[bytes]:
+        members, now = self._members(group), self._clock.time()
+        keys: list[bytes] = await self._run(self._bulk.zrangebyscore(members, now, "+inf"))
+        return keys
+
+    async def values(self, group: str, keys: Sequence[bytes]) -> list[bytes | None]:
+        """What the server has evicted is struck off the group's list."""
+        values: list[bytes | None] = []
         for batch in _batches(keys):
             frames = await self._run(self._bulk.mget(map(self._entry, batch)))
-            for key, frame in zip(batch, frames, strict=True):
-                if (found := unframed(key, frame)) is not None:
-                    alive.append((key, found[0]))
-            if gone := [key for key, frame in zip(batch, frames, strict=True) if frame is None]:
-                await self._run(self._bulk.zrem(members, *gone))
-        return alive
+            pairs = list(zip(batch, frames, strict=True))
+            if gone := [key for key, frame in pairs if frame is None]:
+                await self._run(self._bulk.zrem(self._members(group), *gone))
+            for key, frame in pairs:
+                found = unframed(key, frame)
+                values.append(None if found is None else found[0])
+        return values
 
     async def clear(self, group: str | None = None) -> int:
         count = 0

@@ -46,8 +46,12 @@ class GuardedCache:
     async def groups(self) -> list[str]:
         return await self._or([], self._store.groups, _BULK_SECONDS)
 
-    async def members(self, group: str) -> list[tuple[bytes, bytes]]:
+    async def members(self, group: str) -> list[bytes]:
         return await self._or([], lambda: self._store.members(group), _BULK_SECONDS)
+
+    async def values(self, group: str, keys: Sequence[bytes]) -> list[bytes | None]:
+        unknown: list[bytes | None] = [None] * len(keys)
+        return await self._or(unknown, lambda: self._store.values(group, keys), _BULK_SECONDS)
 
     async def clear(self, group: str | None = None) -> int:
         return await self._or(0, lambda: self._store.clear(group), _BULK_SECONDS)

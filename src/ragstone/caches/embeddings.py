@@ -1,0 +1,120 @@
+"""The vectors of questions asked before, in this process."""
+
+import asyncio
+import unicodedata
+from array import array
+from collections.abc import Callable, Sequence
+from hashlib import sha256
+from math import inf
+from typing import Literal
+
+from ragstone.domain.collection import EmbedderIdentity
+from ragstone.ports import CacheStore, Embedder
+
+Outcome = Literal["hit", "miss", "joined"]
+
+_GROUP = "embeddings"
+
+
+class CachedEmbedder:
+    """Implements `ports.Embedder` upon another; keeps the vectors of queries.
+
+    One text at a time is embedded once: who asks for it meanwhile waits for the same call, which
+    goes on as long as one of them waits. Vectors come as float32, kept or not.
+    """
+
+    def __init__(
+        self,
+        inner: Embedder,
+        store: CacheStore,
+        *,
+        on_outcome: Callable[[Outcome], None] = lambda outcome: None,
+    ) -> None:
+        self._inner = inner
+        self._store = store
+        self._on_outcome = on_outcome
+        self._flights: dict[bytes, _Flight] = {}
+        identity = inner.identity
+        self._model = f"{identity.name}\0{identity.dimensions}\0{identity.digest}\0".encode()
+
+    @property
+    def identity(self) -> EmbedderIdentity:
+        return self._inner.identity
+
+    async def embed_query(self, text: str) -> list[float]:
+        """Composed (NFC) and with single spaces, as it is kept; letter case may matter to a
+        model."""
+        text, key = self._asked(text)
+        kept = await self._kept(key)
+        if kept is not None:
+            return kept
+        flight = self._flights.get(key)
+        self._on_outcome("miss" if flight is None else "joined")
+        if flight is None:
+            flight = self._flights[key] = _Flight(asyncio.create_task(self._embed(key, text)))
+        return _unpacked(await self._wait_for(key, flight))
+
+    async def recall(self, text: str) -> list[float] | None:
+        """The vector of a query, if it is kept; nothing is asked for it."""
+        return await self._kept(self._asked(text)[1])
+
+    async def embed_documents(self, texts: Sequence[str]) -> list[list[float]]:
+        """Not kept: a document is embedded once."""
+        return await self._inner.embed_documents(texts)
+
+    def count_tokens(self, text: str) -> int:
+        return self._inner.count_tokens(text)
+
+    async def close(self) -> None:
+        await self._store.close()
+        await self._inner.close()
+
+    def _asked(self, text: str) -> tuple[str, bytes]:
+        text = " ".join(unicodedata.normalize("NFC", text).split())
+        return text, sha256(self._model + text.encode(errors="surrogatepass")).digest()
+
+    async def _kept(self, key: bytes) -> list[float] | None:
+        kept = await self._store.get(key)
+        if kept is None:
+            return None
+        self._on_outcome("hit")
+        return _unpacked(kept.value)
+
+    async def _embed(self, key: bytes, text: str) -> bytes:
+        vector = array("f", await self._inner.embed_query(text)).tobytes()
+        await self._store.put(key, vector, ttl=inf, group=_GROUP)
+        return vector
+
+    async def _wait_for(self, key: bytes, flight: "_Flight") -> bytes:
+        flight.waiting += 1
+        try:
+            return await asyncio.shield(flight.task)
+        finally:
+            flight.waiting -= 1
+            if flight.task.done() or not flight.waiting:
+                flight.task.cancel()  # nothing where it has ended
+                if self._flights.get(key) is flight:
+                    del self._flights[key]
+
+
+class _Flight:
+    """An embedding under way, and how many wait for it."""
+
+    __slots__ = ("task", "waiting")
+
+    def __init__(self, task: "asyncio.Task[bytes]") -> None:
+        self.task = task
+        task.add_done_callback(_seen)
+        self.waiting = 0
+
+
+def _seen(task: "asyncio.Task[bytes]") -> None:
+    """Who waited may have gone: an error that nobody takes is none."""
+    if not task.cancelled():
+        task.exception()
+
+
+def _unpacked(vector: bytes) -> list[float]:
+    numbers = array("f")
+    numbers.frombytes(vector)
+    return numbers.tolist()
