@@ -8,7 +8,7 @@ All methods raise `RagstoneError`s only. Absolute deadlines are in the seconds o
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import Final, Literal, Protocol
+from typing import Final, Literal, Protocol, runtime_checkable
 
 import msgspec
 

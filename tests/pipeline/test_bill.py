@@ -8,6 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ragstone.caches.embeddings import CachedEmbedder
+from ragstone.caches.memory import MemoryCache
 from ragstone.domain.budget import Amount, Spender, Standing, UsageRow
 from ragstone.domain.errors import (
     BudgetExhausted,
@@ -27,6 +29,7 @@ from ragstone.pipeline.billed import billed_embedder, billed_reranker
 from ragstone.pipeline.settle import Bill, reserve_and_settle
 from ragstone.pipeline.usage_rows import usage_rows
 from ragstone.ports import Prompt, PromptMessage
+from tests.clock import VirtualClock
 
 ANN = Principal(tenant="acme", user="ann")
 PAYER = Spender(tenant="acme", key_id="k1", user="ann", application="assistant")
@@ -240,6 +243,19 @@ async def test_embedding_and_reranking_are_on_the_bill_but_are_no_model() -> Non
     assert till.models == [False, False, False]
     assert [charge.kind for charge in receipt.charges] == ["embedding", "embedding", "rerank"]
     assert receipt.nanodollars == 3 + (1 + 4) + 7
+
+
+async def test_a_vector_that_is_kept_is_not_paid_for() -> None:
+    till, clock = Till(), VirtualClock()
+    kept = CachedEmbedder(HashingEmbedder(), MemoryCache(max_bytes=100_000, clock=clock))
+    async with opened(till) as bill:
+        embedder = billed_embedder(kept, bill)
+        first = await embedder.embed_query("How long?")
+        till.refuses = True
+        assert await embedder.embed_query("How  long?") == first
+        with pytest.raises(BudgetExhausted):
+            await embedder.embed_query("How much?")
+        assert len(bill.receipt().charges) == 1
 
 
 async def test_a_refused_call_to_an_embedder_costs_nothing() -> None:

@@ -13,7 +13,7 @@ from ragstone.domain.usage import Usage
 from ragstone.governance.prices import Price
 from ragstone.governance.token_bound import about_tokens, most_tokens
 from ragstone.pipeline.settle import Bill, Call
-from ragstone.ports import Embedder, Reranker
+from ragstone.ports import Embedder, RecallingEmbedder, Reranker
 
 
 def billed_embedder(embedder: Embedder, bill: Bill) -> Embedder:
@@ -43,6 +43,10 @@ class _BilledEmbedder:
         return self._embedder.identity
 
     async def embed_query(self, text: str) -> list[float]:
+        if isinstance(self._embedder, RecallingEmbedder):
+            kept = await self._embedder.recall(text)
+            if kept is not None:
+                return kept
         return (await self._paid([text], query=True))[0]
 
     async def embed_documents(self, texts: Sequence[str]) -> list[list[float]]:
