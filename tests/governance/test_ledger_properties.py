@@ -1,0 +1,302 @@
+"""Whatever happens in whatever order, no budget is overspent and nothing counts twice."""
+
+import asyncio
+import itertools
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule
+
+from ragstone.domain.budget import Amount, Spender
+from ragstone.domain.errors import BudgetExhausted, RecordsUnavailable
+from ragstone.governance.ledger import LeasedLedger, LedgerSettings, Upkeep
+from ragstone.governance.ledger.accounts import obeyed
+from ragstone.governance.ledger.book import Book
+from ragstone.governance.ledger.journal import begin_journal
+from ragstone.governance.ledger.recovery import UNFINISHED, reports_of
+from ragstone.governance.ledger.sharing import share
+from ragstone.governance.ledger.slices import AccountView
+from tests.clock import VirtualClock
+from tests.governance.test_leased_ledger import ANNA, BERT, Store, budget, row
+from tests.virtual_loop import VirtualLoop
+
+_CAP, _USERS_CAP = 1_000, 600
+
+
+@dataclass(eq=False)
+class Process:
+    """One of the server's, which may be killed."""
+
+    ledger: LeasedLedger
+    upkeep: Upkeep
+    lives: bool = True
+
+
+@dataclass(eq=False)
+class Call:
+    """To a model: what was reserved for it, for whom, and what it did cost in the end."""
+
+    process: Process
+    reservation: str
+    upper: int
+    spenders: list[Spender]
+    charged: int | None = None
+    """None while it runs."""
+
+
+class Budgets(RuleBasedStateMachine):
+    """Some processes over one store, of which any may be killed or cut off."""
+
+    calls: Bundle[Call] = Bundle("calls")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.clock = VirtualClock()
+        self.loop = VirtualLoop(self.clock)
+        self.folder = Path(tempfile.mkdtemp(prefix="ledger-"))
+        self.store = Store(self.clock)
+        self.names = itertools.count(1)
+        self.made: list[Call] = []
+        self.lost_journals = False
+        self.caps = {"b1": _CAP, "b2": _USERS_CAP}
+        for one in (
+            budget(_CAP),
+            budget(_USERS_CAP, id="b2", scope="user", name="*", hard_limit=_USERS_CAP),
+        ):
+            self.run(self.store.put_budget(one))
+        self.processes = [self.start() for _ in range(3)]
+
+    def run(self, work: object) -> object:
+        return self.loop.run_until_complete(work)  # type: ignore[arg-type]
+
+    def start(self) -> Process:
+        settings = LedgerSettings(processes=3, journals=self.folder)
+        ledger = LeasedLedger(
+            self.store, self.clock, settings, new_name=lambda: f"holder_{next(self.names)}"
+        )
+        upkeep = Upkeep(ledger, expires=True)
+
+        async def begin() -> None:
+            upkeep.start()
+
+        self.run(begin())
+        return Process(ledger, upkeep)
+
+    @rule(
+        target=calls,
+        place=st.integers(0, 2),
+        upper=st.integers(0, 200),
+        spender=st.sampled_from([ANNA, BERT]),
+        cancelled_after=st.none() | st.integers(0, 12),
+    )
+    def reserve(
+        self, place: int, upper: int, spender: Spender, cancelled_after: int | None
+    ) -> Call | None:
+        process = self.processes[place]
+        reserving = process.ledger.reserve(spender, Amount(nanodollars=upper))
+        reservation = self.run(_cancelled(reserving, cancelled_after))
+        if not isinstance(reservation, str):
+            return None
+        call = Call(process, reservation, upper, [spender])
+        self.made.append(call)
+        return call
+
+    @rule(
+        call=calls,
+        spender=st.sampled_from([ANNA, BERT]),
+        cancelled_after=st.none() | st.integers(0, 12),
+    )
+    def join(self, call: Call | None, spender: Spender, cancelled_after: int | None) -> None:
+        if call is None or not call.process.lives:
+            return
+        joining = call.process.ledger.join(call.reservation, spender)
+        if self.run(_cancelled(joining, cancelled_after)) is True:
+            assert call.charged is None
+            call.spenders.append(spender)
+
+    @rule(call=calls, part=st.floats(0, 1))
+    def settle(self, call: Call | None, part: float) -> None:
+        if call is None or not call.process.lives:
+            return
+        spent = int(call.upper * part)
+        parties = len(call.spenders)
+        rows = [
+            row(spender, share(spent, parties, place))
+            for place, spender in enumerate(call.spenders)
+        ]
+        call.process.ledger.settle(call.reservation, Amount(nanodollars=spent), rows)
+        if call.charged is None:
+            call.charged = spent
+
+    @rule(place=st.integers(0, 2), journal_lost=st.sampled_from([False, False, False, True]))
+    def kill(self, place: int, journal_lost: bool) -> None:
+        process = self.processes[place]
+        self.run(self._kill(process))
+        if journal_lost:
+            for path in self.folder.iterdir():
+                if path.stem in {book.holder for book in _books(process)}:
+                    path.unlink()
+                    self.lost_journals = True
+        self.processes[place] = self.start()
+
+    async def _kill(self, process: Process) -> None:
+        process.lives = False
+        own = asyncio.current_task()
+        mine = [*process.upkeep._tasks]
+        if process.ledger.leasing._asking is not None:
+            mine.append(process.ledger.leasing._asking)
+        for task in mine:
+            assert task is not own
+            task.cancel()
+        await asyncio.gather(*mine, return_exceptions=True)
+        for book in _books(process):
+            book.leave()
+        for call in self.made:
+            if call.process is process and call.charged is None:
+                call.charged = call.upper
+
+    @rule(place=st.integers(0, 2))
+    def begin_a_new_book(self, place: int) -> None:
+        self.processes[place].ledger.rotate()
+
+    @rule(seconds=st.sampled_from([0.001, 0.1, 1.0, 3.0, 25.0, 40.0]))
+    def wait(self, seconds: float) -> None:
+        self.run(asyncio.sleep(seconds))
+
+    @rule(away=st.booleans(), loses_answers=st.booleans())
+    def store_fails(self, away: bool, loses_answers: bool) -> None:
+        self.store.away, self.store.loses_answers = away, loses_answers
+
+    @rule()
+    def store_is_well(self) -> None:
+        self.store.away = self.store.loses_answers = False
+
+    @rule(cap=st.integers(800, 2_000))
+    def raise_budget(self, cap: int) -> None:
+        if cap > self.caps["b1"]:
+            self.caps["b1"] = cap
+            self.run(self.store.put_budget(budget(cap)))
+
+    @rule(place=st.integers(0, 2))
+    def ask_standing(self, place: int) -> None:
+        self.run(_cancelled(self.processes[place].ledger.standing(ANNA), None))
+
+    @invariant()
+    def nothing_is_overspent(self) -> None:
+        """The records' count stays within the cap, and what was really spent or may still be
+        spent stays within the records' count."""
+        for account, counted in self.store._accounts.items():
+            assert 0 <= counted.used <= self.caps[account.budget_id], account
+            name = account.name if account.budget_id == "b2" else None
+            truth = sum(_of(call, name) for call in self.made)
+            assert truth <= counted.used, (account, truth, counted)
+
+    def teardown(self) -> None:
+        try:
+            self.store.away = self.store.loses_answers = False
+            for call in self.made:
+                self.settle(call, 0.5)
+            self.run(asyncio.sleep(50))
+            for process in self.processes:
+                self.run(process.upkeep.close())
+                self.run(process.ledger.close())
+            last = self.start()
+            self.run(asyncio.sleep(90))
+            self.run(last.upkeep.close())
+            self.run(last.ledger.close())
+            self.all_is_accounted_for()
+        finally:
+            self.loop.close()
+            shutil.rmtree(self.folder)
+
+    def all_is_accounted_for(self) -> None:
+        assert not list(self.folder.iterdir())
+        for account, counted in self.store._accounts.items():
+            name = account.name if account.budget_id == "b2" else None
+            truth = sum(_of(call, name) for call in self.made)
+            assert counted.outstanding == 0, account
+            if self.lost_journals:
+                assert counted.settled >= truth
+            else:
+                assert counted.settled == truth, account
+        if not self.lost_journals:
+            by_rows = sum(one.nanodollars for one in self.store._usage)
+            assert by_rows == sum(call.charged or 0 for call in self.made)
+
+
+def _of(call: Call, name: str | None) -> int:
+    """What the call cost, or may cost, one user, or all."""
+    amount = call.upper if call.charged is None else call.charged
+    if name is None:
+        return amount
+    if call.charged is None:
+        return amount if any(spender.user == name for spender in call.spenders) else 0
+    parties = len(call.spenders)
+    if call.charged == call.upper and not call.process.lives and _killed_open(call):
+        return amount if any(spender.user == name for spender in call.spenders) else 0
+    return sum(
+        share(amount, parties, place)
+        for place, spender in enumerate(call.spenders)
+        if spender.user == name
+    )
+
+
+def _killed_open(call: Call) -> bool:
+    return call.reservation in call.process.ledger._open
+
+
+def _books(process: Process) -> list[Book]:
+    return [*process.ledger.draining, process.ledger.book]
+
+
+async def _cancelled(work: object, after: int | None) -> object:
+    """What it returns, or None where it raises what it may raise, or is cancelled after so many
+    turns of the loop."""
+    task = asyncio.ensure_future(work)  # type: ignore[call-overload]
+    for _ in range(after or 0):
+        if task.done():
+            break
+        await asyncio.sleep(0.0005)
+    if after is not None:
+        task.cancel()
+    try:
+        return await task
+    except (BudgetExhausted, RecordsUnavailable, asyncio.CancelledError):
+        return None
+
+
+TestBudgets = Budgets.TestCase
+TestBudgets.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+
+
+async def test_the_records_of_a_journal_survive_torn_ends(tmp_path: Path) -> None:
+    """Cut anywhere, a journal gives the reports of what was written whole."""
+    journal = begin_journal(tmp_path, "h")
+    assert journal is not None
+    book = Book("h", journal)
+    [one] = obeyed([budget(1_000)], ANNA, 1_767_225_600.0)
+    slice_ = book.slice(AccountView.of(one, 0.0))
+    slice_.free = 1_000
+    ends = [journal.bytes]
+    first = book.reserve(ANNA, Amount(nanodollars=100), [slice_], model=True, at=0.0)
+    slice_.free, slice_.held = 900, 100
+    ends.append(journal.bytes)
+    book.settle(first, Amount(nanodollars=40), [row(ANNA, 40)])
+    ends.append(journal.bytes)
+    content = (tmp_path / "h.journal").read_bytes()
+    for cut in range(len(content) + 1):
+        reports = await reports_of(content[:cut])
+        charged = sum(told.settled for report in reports for told in report.accounts)
+        expected = 0 if cut < ends[1] else 100 if cut < ends[2] else 40
+        assert charged == expected
+        models = {one.model for report in reports for one in report.usage}
+        assert models == ({"m"} if expected == 40 else {UNFINISHED} if expected else set())
+    damaged = bytearray(content)
+    damaged[ends[1] + 12] ^= 1
+    [report] = await reports_of(bytes(damaged))
+    assert report.accounts[0].settled == 100
+    journal.remove()
