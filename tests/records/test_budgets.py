@@ -263,6 +263,7 @@ async def test_a_deleted_budget_grants_nothing_and_hears_reports(budgets: Budget
     assert not await budgets.delete_budget("evil", "bud_1")
     assert await budgets.delete_budget("acme", "bud_1")
     assert not await budgets.delete_budget("acme", "bud_1")
+    assert not await budgets.delete_budget(None, "bud_1")
     assert await given(budgets, a_want()) == [0]
     await budgets.report(a_report(1, (an_account(), 5, 5), usage=(a_row(),)), seconds=LEASE)
     assert await budgets.spent("acme") == []
@@ -358,3 +359,13 @@ async def test_what_is_long_over_is_forgotten(budgets: BudgetRecords, clock: Vir
     await budgets.expire()
     assert await standing(budgets) == [(0, 0)]
     assert len(await budgets.usage("acme", by="day", since=0, until=clock.time())) == 1
+
+
+async def test_budgets_of_all_tenants_are_seen_and_removed_where_none_is_named(
+    budgets: BudgetRecords,
+) -> None:
+    for id_, tenant in (("bud_1", "b"), ("bud_2", "a")):
+        await budgets.put_budget(a_budget(id_, tenant=tenant))
+    assert [line.budget.tenant for line in await budgets.spent(None)] == ["a", "b"]
+    assert await budgets.delete_budget(None, "bud_1")
+    assert [line.budget.tenant for line in await budgets.spent(None)] == ["a"]

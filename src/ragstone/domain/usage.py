@@ -42,6 +42,14 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True):
 NANODOLLARS: Final = 1_000_000_000
 """In a dollar."""
 
+
+def dollars_text(nanodollars: int) -> str:
+    """Exactly, as `12.50` or `0.000000375`: with two decimals at least, and as many as needed."""
+    whole, parts = divmod(abs(nanodollars), NANODOLLARS)
+    decimals = f"{parts:09d}".rstrip("0").ljust(2, "0")
+    return f"{'-' if nanodollars < 0 else ''}{whole}.{decimals}"
+
+
 ChargeKind = Literal["generation", "embedding", "rerank"]
 Saving = Literal["answer_cache", "shared", "prompt_cache", "routing", "compression"]
 

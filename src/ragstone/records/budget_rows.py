@@ -11,11 +11,12 @@ from ragstone.records.tables import budget_accounts as accounts
 from ragstone.records.tables import budgets as table
 
 
-def of_tenant(connection: Connection, tenant: str) -> list[Budget]:
-    rows = connection.execute(
-        select(table).where(table.c.tenant == tenant).order_by(table.c.created_at, table.c.id)
-    )
-    return [_budget(row) for row in rows.mappings()]
+def of_tenant(connection: Connection, tenant: str | None) -> list[Budget]:
+    """Of all tenants where it is None."""
+    query = select(table).order_by(table.c.tenant, table.c.created_at, table.c.id)
+    if tenant is not None:
+        query = query.where(table.c.tenant == tenant)
+    return [_budget(row) for row in connection.execute(query).mappings()]
 
 
 def held_still(connection: Connection, ids: Iterable[str]) -> dict[str, Budget]:
@@ -40,14 +41,14 @@ def put(connection: Connection, budget: Budget) -> Budget:
     return _budget(row)
 
 
-def remove(connection: Connection, tenant: str, budget_id: str) -> bool:
-    result = connection.execute(
-        delete(table).where(table.c.tenant == tenant, table.c.id == budget_id)
-    )
-    return result.rowcount == 1
+def remove(connection: Connection, tenant: str | None, budget_id: str) -> bool:
+    query = delete(table).where(table.c.id == budget_id)
+    if tenant is not None:
+        query = query.where(table.c.tenant == tenant)
+    return connection.execute(query).rowcount == 1
 
 
-def spent(connection: Connection, tenant: str, *, now: float) -> list[Spent]:
+def spent(connection: Connection, tenant: str | None, *, now: float) -> list[Spent]:
     return [
         line for budget in of_tenant(connection, tenant) for line in _spent(connection, budget, now)
     ]

@@ -54,8 +54,7 @@ class MemoryBudgets:
         self._usage: list[UsageRow] = []
 
     async def budgets(self, tenant: str) -> list[Budget]:
-        own = [budget for budget in self._budgets.values() if budget.tenant == tenant]
-        return sorted(own, key=lambda budget: (budget.created_at, budget.id))
+        return self._of(tenant)
 
     async def lease(
         self, holder: str, wants: Sequence[Want], *, seconds: float, number: int | None = None
@@ -106,15 +105,15 @@ class MemoryBudgets:
         self._budgets[budget.id] = budget
         return budget
 
-    async def delete_budget(self, tenant: str, budget_id: str) -> bool:
+    async def delete_budget(self, tenant: str | None, budget_id: str) -> bool:
         found = self._budgets.get(budget_id)
-        if found is None or found.tenant != tenant:
+        if found is None or tenant not in (None, found.tenant):
             return False
         del self._budgets[budget_id]
         return True
 
-    async def spent(self, tenant: str) -> list[Spent]:
-        return [line for budget in await self.budgets(tenant) for line in self._spent(budget)]
+    async def spent(self, tenant: str | None) -> list[Spent]:
+        return [line for budget in self._of(tenant) for line in self._spent(budget)]
 
     async def usage(
         self, tenant: str | None, *, by: UsageBy, since: float, until: float
@@ -126,6 +125,10 @@ class MemoryBudgets:
                 label = LABELS[by](row)
                 sums[label] = _plus(sums.get(label) or _nothing(label), row)
         return in_order(list(sums.values()), by)
+
+    def _of(self, tenant: str | None) -> list[Budget]:
+        own = [one for one in self._budgets.values() if tenant in (None, one.tenant)]
+        return sorted(own, key=lambda budget: (budget.tenant, budget.created_at, budget.id))
 
     def _prolonged(self, name: str, seconds: float) -> _Holder:
         holder = self._holders[name]

@@ -66,10 +66,10 @@ class SqlBudgets:
     async def put_budget(self, budget: Budget) -> Budget:
         return await self._transactions.write(lambda c: budget_rows.put(c, budget))
 
-    async def delete_budget(self, tenant: str, budget_id: str) -> bool:
+    async def delete_budget(self, tenant: str | None, budget_id: str) -> bool:
         return await self._transactions.write(lambda c: budget_rows.remove(c, tenant, budget_id))
 
-    async def spent(self, tenant: str) -> list[Spent]:
+    async def spent(self, tenant: str | None) -> list[Spent]:
         now = self._clock.time()
         return await self._transactions.read(lambda c: budget_rows.spent(c, tenant, now=now))
 

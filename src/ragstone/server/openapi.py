@@ -80,6 +80,8 @@ def _content(operation: Operation, schema_of: dict[int, Any]) -> dict[str, Any]:
     if operation.response is None:
         return {"text/plain": {"schema": {"type": "string"}}}
     content: dict[str, Any] = {"application/json": {"schema": schema_of[id(operation.response)]}}
+    if operation.csv:
+        content["text/csv"] = {"schema": {"type": "string"}}
     if operation.streams:
         events = [schema_of[id(event)] for event in (*_EVENTS, ErrorResponse)]
         content["text/event-stream"] = {

@@ -8,6 +8,7 @@ from ragstone.domain.job import Job
 from ragstone.domain.principal import Scope
 from ragstone.server import (
     answers,
+    budgets,
     chat,
     documents,
     embeddings,
@@ -15,6 +16,7 @@ from ragstone.server import (
     keys,
     search,
     status,
+    usage,
 )
 from ragstone.server.call import Handler
 
@@ -39,6 +41,8 @@ class Operation:
     """Counts against the requests in a minute of the caller's key and tenant."""
     streams: bool = False
     """May answer as text/event-stream."""
+    csv: bool = False
+    """May answer as text/csv."""
     uploads: bool = False
     """Takes multipart/form-data too."""
     query: tuple[str, ...] = ()
@@ -219,6 +223,42 @@ OPERATIONS: tuple[Operation, ...] = (
         scope="admin",
         tag="Keys",
         response=documents.Deleted,
+    ),
+    Operation(
+        method="GET",
+        path="/v1/budgets",
+        handler=budgets.get_budgets,
+        scope="admin",
+        tag="Budgets and usage",
+        response=budgets.BudgetsResponse,
+        query=("tenant",),
+    ),
+    Operation(
+        method="PUT",
+        path="/v1/budgets",
+        handler=budgets.put_budget,
+        scope="admin",
+        tag="Budgets and usage",
+        request=budgets.BudgetRequest,
+        response=budgets.BudgetView,
+    ),
+    Operation(
+        method="DELETE",
+        path="/v1/budgets/{budget_id}",
+        handler=budgets.delete_budget,
+        scope="admin",
+        tag="Budgets and usage",
+        response=documents.Deleted,
+    ),
+    Operation(
+        method="GET",
+        path="/v1/usage",
+        handler=usage.get_usage,
+        scope="admin",
+        tag="Budgets and usage",
+        response=usage.UsageResponse,
+        csv=True,
+        query=("by", "since", "until", "tenant", "format"),
     ),
     Operation(
         method="GET",

@@ -1,0 +1,280 @@
+"""Budgets over HTTP: seen, set and removed with the scope `admin`."""
+
+import secrets
+from collections.abc import Mapping
+from decimal import Decimal
+from itertools import groupby
+from typing import Annotated, Any, Final, TypeVar, get_args
+
+import msgspec
+from starlette.responses import Response
+
+from ragstone.domain.budget import (
+    EACH,
+    Budget,
+    BudgetPeriod,
+    BudgetScope,
+    BudgetUnit,
+    Spent,
+)
+from ragstone.domain.errors import InvalidRequest, UnknownBudget, did_you_mean
+from ragstone.domain.usage import NANODOLLARS, dollars_text
+from ragstone.server.call import Call
+from ragstone.server.documents import Deleted
+from ragstone.server.tenants import managed_tenant, tenants_in_view
+
+_T = TypeVar("_T")
+
+SCOPES: Final[dict[str, BudgetScope]] = {
+    **{scope: scope for scope in get_args(BudgetScope)},
+    "app": "application",
+}
+"""By the words for them."""
+_UNITS: Final[dict[str, BudgetUnit]] = {"dollars": "nanodollars", "tokens": "tokens"}
+_PERIODS: Final[dict[str, BudgetPeriod]] = {"day": "day", "month": "month"}
+_MOST: Final = 10**18
+"""Nano-dollars or tokens: sums of several still fit into 64 bits."""
+
+_Name = Annotated[str, msgspec.Meta(max_length=200)]
+
+
+def _one_of(*words: str) -> msgspec.Meta:
+    """Told in the schema, and refused in a sentence of ours."""
+    return msgspec.Meta(extra_json_schema={"enum": list(words)})
+
+
+class BudgetRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Who may spend how much in a day or a month, in UTC. Replaces the limits of the budget that
+    there is for the same name, period and unit."""
+
+    scope: Annotated[str, _one_of(*SCOPES)]
+    limit: Decimal
+    """From here on no model is asked: answers are cached ones, or extracted from passages."""
+    period: Annotated[str, _one_of(*_PERIODS)] = "month"
+    unit: Annotated[str, _one_of(*_UNITS)] = "dollars"
+    name: _Name = ""
+    """The key's id, the user or the application, or `*`: each has a budget of its own. Empty for
+    the scope `tenant`."""
+    hard_limit: Decimal | None = None
+    """At least `limit`. What else costs, as embedding and reranking, may go on up to here; then
+    requests are refused."""
+    tenant: _Name | None = None
+    """Default: the caller's. Another one may be named only from the server's own machine."""
+
+
+class Quantity(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Money or tokens, by the budget's unit."""
+
+    dollars: str | None = None
+    """Exact."""
+    nanodollars: int | None = None
+    tokens: int | None = None
+
+
+class BudgetStanding(msgspec.Struct, frozen=True, kw_only=True):
+    """What one name has used of its budget in the present period."""
+
+    name: str
+    """Empty for the whole tenant, or where nobody of `*` has spent yet."""
+    period_start: int
+    period_end: int
+    """Unix seconds; the end is not part of it."""
+    settled: Quantity
+    outstanding: Quantity
+    """Held by running requests, and by server processes for those to come."""
+    left: Quantity
+    share: float
+    """Used of the limit: 1.0 is all of it."""
+    hard_settled: Quantity | None
+    hard_outstanding: Quantity | None
+    """Against the hard limit, where there is one."""
+
+
+class BudgetView(msgspec.Struct, frozen=True, kw_only=True):
+    id: str
+    tenant: str
+    scope: BudgetScope
+    name: str
+    period: BudgetPeriod
+    unit: str
+    limit: Quantity
+    hard_limit: Quantity | None
+    created_at: float
+    updated_at: float
+
+
+class BudgetLine(BudgetView, frozen=True, kw_only=True):
+    """A budget, and how it stands."""
+
+    standing: list[BudgetStanding]
+
+
+class BudgetsResponse(msgspec.Struct, frozen=True):
+    budgets: list[BudgetLine]
+
+
+_REQUEST = msgspec.json.Decoder(BudgetRequest)
+
+
+async def put_budget(call: Call) -> Response:
+    """Set a budget. It holds within a second, also for what was spent of this period before."""
+    wanted = await call.body(_REQUEST)
+    tenant = managed_tenant(call, wanted.tenant)
+    budget = _budget(wanted, tenant, now=call.system.clock.time())
+    if budget.scope == "key" and budget.name != EACH:
+        await _require_key(call, tenant, budget.name)
+    return call.json(_view(await call.system.budgets.put_budget(budget)))
+
+
+async def get_budgets(call: Call) -> Response:
+    """The budgets of the caller's tenant (on the server's machine: all), and how they stand."""
+    tenant = tenants_in_view(call, call.request.query_params.get("tenant"))
+    lines = await call.system.budgets.spent(tenant)
+    return call.json(
+        BudgetsResponse(
+            [_line(list(group)) for _, group in groupby(lines, key=lambda line: line.budget.id)]
+        )
+    )
+
+
+async def delete_budget(call: Call) -> Response:
+    """Remove a budget: what it bound is free again."""
+    budget_id = call.request.path_params["budget_id"]
+    if not await call.system.budgets.delete_budget(tenants_in_view(call, None), budget_id):
+        raise UnknownBudget(
+            f"There is no budget {budget_id[:80]!r}.", remedy="List them with GET /v1/budgets."
+        )
+    return call.json(Deleted(budget_id))
+
+
+def _budget(wanted: BudgetRequest, tenant: str, *, now: float) -> Budget:
+    scope = _word(wanted.scope, SCOPES, "scope")
+    unit = _word(wanted.unit, _UNITS, "unit")
+    limit = _amount(wanted.limit, unit, "limit")
+    hard_limit = None
+    if wanted.hard_limit is not None:
+        hard_limit = _amount(wanted.hard_limit, unit, "hard_limit")
+        if hard_limit < limit:
+            raise InvalidRequest(
+                f"The hard limit {wanted.hard_limit} is below the limit {wanted.limit}.",
+                remedy="Give a hard limit that is at least the limit, or none.",
+                field="hard_limit",
+            )
+    return Budget(
+        id=f"bud_{secrets.token_hex(8)}",
+        tenant=tenant,
+        scope=scope,
+        name=_whose(scope, wanted.name, tenant),
+        period=_word(wanted.period, _PERIODS, "period"),
+        unit=unit,
+        limit=limit,
+        hard_limit=hard_limit,
+        created_at=now,
+        updated_at=now,
+    )
+
+
+def _word(word: str, known: Mapping[str, _T], field: str) -> _T:
+    if word not in known:
+        raise InvalidRequest(
+            f"`{field}` is {word[:40]!r}.",
+            remedy=did_you_mean(word[:40], known, what=f"{field}s"),
+            field=field,
+        )
+    return known[word]
+
+
+def _amount(given: Decimal, unit: BudgetUnit, field: str) -> int:
+    """In nano-dollars or tokens. Raises `InvalidRequest`."""
+    scale, most = (NANODOLLARS, "1,000,000,000") if unit == "nanodollars" else (1, f"{_MOST:,}")
+    if not given.is_finite() or not 0 < given <= _MOST // scale:
+        raise InvalidRequest(
+            f"`{field}` is {str(given)[:40]}.",
+            remedy=f"Give a number above 0, and at most {most}.",
+            field=field,
+        )
+    amount = given * scale
+    if amount != amount.to_integral_value():
+        finest = "whole tokens" if scale == 1 else "at most nine decimals"
+        raise InvalidRequest(
+            f"`{field}` is {str(given)[:40]}.", remedy=f"Give {finest}.", field=field
+        )
+    return int(amount)
+
+
+def _whose(scope: BudgetScope, name: str, tenant: str) -> str:
+    if scope == "tenant":
+        if name not in ("", tenant):
+            raise InvalidRequest(
+                f"A budget for a whole tenant has no name, and {name[:80]!r} was given.",
+                remedy="Leave `name` out; `tenant` says which tenant, and `scope` may be key, "
+                "user or application.",
+                field="name",
+            )
+        return ""
+    if not name:
+        raise InvalidRequest(
+            f"The budget does not say for which {scope} it is.",
+            remedy=f"Give a `name`, or `*` for a budget of its own for each {scope}.",
+            field="name",
+        )
+    return name
+
+
+async def _require_key(call: Call, tenant: str, key_id: str) -> None:
+    """A budget for a key that is not there would bind nobody."""
+    keys = [key.id for key in await call.system.records.keys() if key.tenant == tenant]
+    if key_id not in keys:
+        raise InvalidRequest(
+            f"There is no key {key_id[:80]!r}.",
+            remedy=did_you_mean(key_id[:80], keys, what="keys"),
+            field="name",
+        )
+
+
+def _view(budget: Budget) -> BudgetView:
+    return BudgetView(**_described(budget))
+
+
+def _line(spent: list[Spent]) -> BudgetLine:
+    """Of the lines of one budget."""
+    budget = spent[0].budget
+    return BudgetLine(**_described(budget), standing=[_standing(line) for line in spent])
+
+
+def _described(budget: Budget) -> dict[str, Any]:
+    return {
+        "id": budget.id,
+        "tenant": budget.tenant,
+        "scope": budget.scope,
+        "name": budget.name,
+        "period": budget.period,
+        "unit": "tokens" if budget.unit == "tokens" else "dollars",
+        "limit": _quantity(budget.limit, budget),
+        "hard_limit": None if budget.hard_limit is None else _quantity(budget.hard_limit, budget),
+        "created_at": budget.created_at,
+        "updated_at": budget.updated_at,
+    }
+
+
+def _standing(line: Spent) -> BudgetStanding:
+    budget = line.budget
+    used = line.settled + line.outstanding
+    is_hard = budget.hard_limit is not None
+    return BudgetStanding(
+        name=line.name,
+        period_start=line.period_start,
+        period_end=line.period_end,
+        settled=_quantity(line.settled, budget),
+        outstanding=_quantity(line.outstanding, budget),
+        left=_quantity(max(0, budget.limit - used), budget),
+        share=round(used / budget.limit, 4),
+        hard_settled=_quantity(line.hard_settled, budget) if is_hard else None,
+        hard_outstanding=_quantity(line.hard_outstanding, budget) if is_hard else None,
+    )
+
+
+def _quantity(amount: int, budget: Budget) -> Quantity:
+    if budget.unit == "tokens":
+        return Quantity(tokens=amount)
+    return Quantity(dollars=dollars_text(amount), nanodollars=amount)

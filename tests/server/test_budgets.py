@@ -1,0 +1,243 @@
+"""Budgets and usage over HTTP: what is set, seen and summed, and by whom."""
+
+import csv
+import io
+from typing import Any
+
+import pytest
+
+from ragstone.domain.budget import Account, AccountReport, LedgerReport, UsageRow, Want
+from ragstone.domain.usage import Usage
+from ragstone.governance.keys import new_key
+from tests.server.conftest import Running
+
+CENT = 10_000_000
+
+
+async def _admin(running: Running, tenant: str = "default", scope: str = "admin") -> str:
+    secret, key = new_key(
+        tenant=tenant,
+        user=None,
+        groups=[],
+        scopes=[scope],  # type: ignore[list-item]
+        label="",
+        clock=running.system.clock,
+    )
+    await running.system.records.create_key(key)
+    running.system.note_key_created()
+    return secret
+
+
+async def _spend(running: Running, account: Account, tenant: str = "default") -> None:
+    """7 cents settled and 3 outstanding."""
+    budgets = running.system.budgets
+    want = Want(account=account, tenant=tenant, least=1, most=10 * CENT)
+    await budgets.lease("h1", [want], seconds=600)
+    report = LedgerReport(
+        holder="h1", sequence=1, accounts=[AccountReport(account, 7 * CENT, 0)], usage=[]
+    )
+    await budgets.report(report, seconds=600)
+
+
+async def _used(running: Running, *rows: UsageRow) -> None:
+    report = LedgerReport(holder="h2", sequence=1, accounts=[], usage=list(rows))
+    await running.system.budgets.report(report, seconds=600)
+
+
+def _row(running: Running, hours_ago: float = 0, **names: Any) -> UsageRow:
+    given: dict[str, Any] = {
+        "tenant": "default",
+        "application": "assistant",
+        "model": "small",
+        "key_id": "",
+        "user": "",
+        **names,
+    }
+    return UsageRow(
+        hour=int(running.system.clock.time() - hours_ago * 3600),
+        questions=2,
+        cached=1,
+        usage=Usage(input_tokens=1_000, output_tokens=50),
+        nanodollars=3 * CENT,
+        saved_nanodollars=CENT,
+        **given,
+    )
+
+
+async def test_a_budget_is_set_seen_changed_and_removed(server: Running) -> None:
+    wanted = {"scope": "app", "name": "assistant", "limit": "50", "hard_limit": 60.5}
+    status, made = await server.json("PUT", "/v1/budgets", wanted)
+    assert status == 200
+    assert (made["scope"], made["name"], made["period"]) == ("application", "assistant", "month")
+    assert made["limit"] == {"dollars": "50.00", "nanodollars": 50_000_000_000}
+    assert made["hard_limit"]["dollars"] == "60.50"
+    status, changed = await server.json("PUT", "/v1/budgets", {**wanted, "limit": 40})
+    assert (changed["id"], changed["limit"]["dollars"]) == (made["id"], "40.00")
+    assert changed["created_at"] == made["created_at"] < changed["updated_at"]
+    status, found = await server.json("GET", "/v1/budgets")
+    (line,) = found["budgets"]
+    (standing,) = line.pop("standing")
+    assert line == changed
+    assert (standing["share"], standing["left"]["dollars"]) == (0.0, "40.00")
+    assert await server.json("DELETE", f"/v1/budgets/{made['id']}") == (
+        200,
+        {"deleted": made["id"]},
+    )
+    status, gone = await server.json("DELETE", f"/v1/budgets/{made['id']}")
+    assert (status, gone["error"]["code"]) == (404, "unknown_budget")
+    assert (await server.json("GET", "/v1/budgets"))[1] == {"budgets": []}
+
+
+async def test_how_a_budget_stands_is_told_for_each_who_spent(server: Running) -> None:
+    wanted = {"scope": "user", "name": "*", "limit": "0.2", "period": "day", "hard_limit": "0.2"}
+    _, made = await server.json("PUT", "/v1/budgets", wanted)
+    (unspent,) = (await server.json("GET", "/v1/budgets"))[1]["budgets"][0]["standing"]
+    assert unspent["name"] == ""
+    await _spend(server, Account(made["id"], "ann", unspent["period_start"], "limit"))
+    (ann,) = (await server.json("GET", "/v1/budgets"))[1]["budgets"][0]["standing"]
+    assert ann["name"] == "ann"
+    assert ann["settled"] == {"dollars": "0.07", "nanodollars": 7 * CENT}
+    assert ann["outstanding"]["dollars"] == "0.03"
+    assert (ann["left"]["dollars"], ann["share"]) == ("0.10", 0.5)
+    assert ann["hard_settled"]["dollars"] == "0.00"
+    assert ann["period_end"] - ann["period_start"] == 86_400
+
+
+async def test_budgets_of_tokens_are_whole_numbers(server: Running) -> None:
+    wanted = {"scope": "tenant", "limit": 1_000_000, "unit": "tokens"}
+    status, made = await server.json("PUT", "/v1/budgets", wanted)
+    assert (status, made["unit"], made["limit"]) == (200, "tokens", {"tokens": 1_000_000})
+    assert made["hard_limit"] is None
+
+
+@pytest.mark.parametrize(
+    ("change", "field", "words"),
+    [
+        ({"limit": 0}, "limit", "above 0"),
+        ({"limit": "-5"}, "limit", "above 0"),
+        ({"limit": "NaN"}, "limit", "above 0"),
+        ({"limit": "Infinity"}, "limit", "above 0"),
+        ({"limit": "1e12"}, "limit", "at most 1,000,000,000"),
+        ({"limit": "0.0000000001"}, "limit", "nine decimals"),
+        ({"limit": "many"}, None, "limit"),
+        ({"limit": 1.5, "unit": "tokens"}, "limit", "whole tokens"),
+        ({"hard_limit": "49.99"}, "hard_limit", "below the limit 50"),
+        ({"scope": "usr"}, "scope", "Did you mean 'user'?"),
+        ({"period": "week"}, "period", "day, month"),
+        ({"unit": "dollar"}, "unit", "Did you mean 'dollars'?"),
+        ({"name": ""}, "name", "for which user"),
+        ({"scope": "tenant"}, "name", "Leave `name` out"),
+        ({"scope": "key", "name": "key_none"}, "name", "There is no key 'key_none'"),
+        ({"name": "x" * 201}, None, "200"),
+        ({"surprise": 1}, None, "surprise"),
+    ],
+)
+async def test_a_budget_that_cannot_be_is_refused_in_a_clear_sentence(
+    server: Running, change: dict[str, Any], field: str | None, words: str
+) -> None:
+    wanted = {"scope": "user", "name": "ann", "limit": "50", **change}
+    status, refused = await server.json("PUT", "/v1/budgets", wanted)
+    error = refused["error"]
+    assert (status, error["code"], error["param"]) == (400, "invalid_request", field)
+    assert words in f"{error['message']} {error['remedy']}"
+    assert (await server.json("GET", "/v1/budgets"))[1] == {"budgets": []}
+
+
+async def test_a_key_manages_the_budgets_of_its_own_tenant(server: Running) -> None:
+    wanted = {"scope": "tenant", "limit": 5}
+    _, other = await server.json("PUT", "/v1/budgets", {**wanted, "tenant": "other"})
+    await _used(server, _row(server), _row(server, tenant="other"))
+    both = (await server.json("GET", "/v1/usage?by=tenant"))[1]["lines"]
+    assert {line["by"] for line in both} == {"default", "other"}  # the operator sees everybody's
+    key = await _admin(server)
+    status, own = await server.json("PUT", "/v1/budgets", {**wanted, "tenant": "default"}, key=key)
+    assert status == 200
+    seen = (await server.json("GET", "/v1/budgets", key=key))[1]["budgets"]
+    assert [line["id"] for line in seen] == [own["id"]]
+    assert (await server.json("DELETE", f"/v1/budgets/{other['id']}", key=key))[0] == 404
+    lines = (await server.json("GET", "/v1/usage?by=tenant", key=key))[1]["lines"]
+    assert [line["by"] for line in lines] == ["default"]
+    for method, path, body in (
+        ("PUT", "/v1/budgets", {**wanted, "tenant": "other"}),
+        ("GET", "/v1/budgets?tenant=other", None),
+        ("GET", "/v1/usage?tenant=other", None),
+    ):
+        assert (await server.json(method, path, body, key=key))[0] == 403
+    asking = await _admin(server, scope="ask")
+    for path in ("/v1/budgets", "/v1/usage"):
+        assert (await server.json("GET", path, key=asking))[0] == 403
+
+
+async def test_the_operator_may_name_a_tenant(server: Running) -> None:
+    await _used(server, _row(server), _row(server, tenant="other"))
+    _, found = await server.json("GET", "/v1/usage?by=tenant&tenant=other")
+    assert [line["by"] for line in found["lines"]] == ["other"]
+
+
+async def test_a_budget_for_a_key_needs_that_key(server: Running) -> None:
+    await _admin(server)
+    key = await _admin(server)
+    (first, _) = await server.system.records.keys()
+    for name in (first.id, "*"):
+        wanted = {"scope": "key", "name": name, "limit": 5}
+        assert (await server.json("PUT", "/v1/budgets", wanted, key=key))[0] == 200
+
+
+async def test_usage_is_summed(server: Running) -> None:
+    await _used(
+        server,
+        _row(server),
+        _row(server, application="shop"),
+        _row(server, 24 * 6, application="shop"),
+        _row(server, 24 * 8, application="shop"),
+    )
+    status, found = await server.json("GET", "/v1/usage?by=app")
+    assert (status, found["by"]) == (200, "application")
+    shop, assistant = found["lines"]
+    assert (shop["by"], shop["questions"], shop["dollars"]) == ("shop", 4, "0.06")
+    assert (assistant["by"], assistant["nanodollars"]) == ("assistant", 3 * CENT)
+    total = found["total"]
+    assert (total["questions"], total["cached"], total["input_tokens"]) == (6, 3, 3_000)
+    assert (total["dollars"], total["saved_dollars"]) == ("0.09", "0.03")
+    _, longer = await server.json("GET", "/v1/usage?by=app&since=2w")
+    assert longer["lines"][0]["dollars"] == "0.09"
+    _, hours = await server.json("GET", "/v1/usage?by=hour&since=36h")
+    assert len(hours["lines"]) == 1
+    _, earlier = await server.json("GET", "/v1/usage?since=2020-01-01&until=2020-02-01T12:30")
+    assert (earlier["lines"], earlier["until"] - earlier["since"]) == ([], 31.0 * 86_400 + 45_000)
+
+
+@pytest.mark.parametrize(
+    ("path", "headers"),
+    [("/v1/usage?by=user", {"Accept": "text/csv"}), ("/v1/usage?by=user&format=csv", {})],
+)
+async def test_usage_is_given_as_csv(server: Running, path: str, headers: dict[str, str]) -> None:
+    await _used(server, _row(server, user='a "quoted", name'), _row(server))
+    async with server.http.get(path, headers=headers) as response:
+        assert response.status == 200
+        assert response.content_type == "text/csv"
+        rows = list(csv.DictReader(io.StringIO(await response.text())))
+    assert {row["user"] for row in rows} == {'a "quoted", name', ""}
+    assert {row["dollars"] for row in rows} == {"0.03"}
+    assert {row["estimated"] for row in rows} == {"false"}
+
+
+@pytest.mark.parametrize(
+    ("query", "field", "words"),
+    [
+        ("by=modle", "by", "Did you mean 'model'?"),
+        ("since=7", "since", "36h, 7d or 2w"),
+        ("since=yesterday", "since", "2026-11-01"),
+        ("until=99999-01-01", "until", "2026-11-01"),
+        ("since=2026-02-30", "since", "2026-11-01"),
+        ("since=1d&until=2d", "since", "not before"),
+        ("format=xml", "format", "json or csv"),
+    ],
+)
+async def test_a_wrong_question_about_usage_is_refused_in_a_clear_sentence(
+    server: Running, query: str, field: str, words: str
+) -> None:
+    status, refused = await server.json("GET", f"/v1/usage?{query}")
+    error = refused["error"]
+    assert (status, error["param"]) == (400, field)
+    assert words in f"{error['message']} {error['remedy']}"
