@@ -17,8 +17,11 @@ _LISTED_BY: Final = {
     "/v1/documents": "ragstone documents list",
     "/v1/jobs": "ragstone jobs",
     "/v1/keys": "ragstone keys list",
+    "/v1/budgets": "ragstone budgets list",
 }
 """Where the server names the path that lists what there is, a command names a command."""
+
+_ABSENT: Final = ("unknown_document", "unknown_job", "unknown_budget", "not_found")
 
 _REMEDIES: Final = {
     "unauthenticated": "Set RAGSTONE_API_KEY to the secret of a key that was not revoked, or unset "
@@ -47,6 +50,15 @@ class Client:
 
     async def get(self, path: str, query: Mapping[str, str] | None = None) -> Any:
         return await self._request("GET", path, query=query)
+
+    async def text(self, path: str, query: Mapping[str, str]) -> str:
+        async with self._session.get(path, params=query) as response:
+            if response.status >= 400:
+                raise _error(await response.read(), response.status, path)
+            return await response.text()
+
+    async def put(self, path: str, body: object) -> Any:
+        return await self._request("PUT", path, json=msgspec.json.encode(body))
 
     async def post(self, path: str, body: object) -> Any:
         return await self._request("POST", path, json=msgspec.json.encode(body))
@@ -97,7 +109,7 @@ def _error(raw: bytes, status: int, path: str) -> ServerError:
     except (msgspec.DecodeError, KeyError, TypeError):
         return ServerError({"message": f"The server answered with status {status}."})
     listed_by = next((_LISTED_BY[start] for start in _LISTED_BY if path.startswith(start)), None)
-    if listed_by and error.code in ("unknown_document", "unknown_job", "not_found"):
+    if listed_by and error.code in _ABSENT:
         error.remedy = f"List them with `{listed_by}`."
     error.remedy = _REMEDIES.get(error.code, error.remedy)
     return error

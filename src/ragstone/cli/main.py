@@ -6,7 +6,18 @@ from typing import Annotated
 
 import typer
 
-from ragstone.cli import ask, chaos, documents, evaluate, keys, load, setup, simulate
+from ragstone.cli import (
+    ask,
+    budgets,
+    chaos,
+    documents,
+    evaluate,
+    keys,
+    load,
+    setup,
+    simulate,
+    usage,
+)
 from ragstone.cli.context import Context
 from ragstone.domain.errors import RagstoneError
 
@@ -58,6 +69,8 @@ app.command()(documents.jobs)
 app.add_typer(documents.collections_app, name="collections")
 app.add_typer(documents.documents_app, name="documents")
 app.add_typer(keys.keys_app, name="keys")
+app.add_typer(budgets.budgets_app, name="budgets")
+app.command()(usage.usage)
 app.add_typer(simulate.simulate_app, name="simulate")
 app.add_typer(chaos.chaos_app, name="chaos")
 
