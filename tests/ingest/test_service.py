@@ -668,6 +668,31 @@ class TestDeleting:
         assert await world.find("zebra") == []
         assert await world.records.tombstones() == []
 
+    @pytest.mark.parametrize("slow", ["forget_tombstone", "update_job"])
+    async def test_a_stop_right_after_the_last_job_leaves_no_deletion_to_do(
+        self, world: World, slow: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The records have written; whoever wrote has not heard of it when the stop comes."""
+        await world.ingest("a|zebra")
+        written = getattr(world.records, slow)
+
+        async def hears_late(*args: object, **more: object) -> None:
+            await written(*args, **more)
+            await turns(100)
+
+        async def ended() -> bool:
+            return not await world.records.unfinished_jobs()
+
+        job = await world.submit("b|zebra")
+        await world.delete("a")
+        assert len(await world.records.tombstones()) == 1  # a job from before could undo it
+        monkeypatch.setattr(world.records, slow, hears_late)
+        await until(ended)
+        await world.ingestion.stop()
+        assert await world.records.tombstones() == []
+        assert (await world.ingestion.job(OPERATOR, job.id)).state == "done"
+        assert world.ingestion.queue_depth == 0
+
 
 class TestRestarting:
     async def test_unfinished_jobs_are_taken_up_in_order(self, world: World) -> None:

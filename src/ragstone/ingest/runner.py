@@ -12,7 +12,7 @@ import asyncio
 import functools
 import logging
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from typing import Final
 
 import msgspec
@@ -376,10 +376,13 @@ class Runner:
             if ticket.ended or not ticket.passed or ticket.outstanding:
                 continue
             ticket.ended = True
-            await self._end(ticket)
-            self.lanes.finished(ticket)
-            self._wake.set()
-            self._ended(ticket)
+            await _unbroken(self._end_and_tell(ticket))
+
+    async def _end_and_tell(self, ticket: Ticket) -> None:
+        await self._end(ticket)
+        self.lanes.finished(ticket)
+        self._wake.set()
+        self._ended(ticket)
 
     async def _end(self, ticket: Ticket) -> None:
         if (failure := ticket.failure) is not None:
@@ -396,3 +399,14 @@ class Runner:
             await self._board.end(ticket.job_id, "done_with_errors")
         else:
             await self._board.end(ticket.job_id, "done")
+
+
+async def _unbroken(work: Coroutine[None, None, None]) -> None:
+    """To its end, also when cancelled meanwhile: a job whose end the records have has ended here
+    too, and what is to be tidied up behind it is known."""
+    task = asyncio.ensure_future(work)
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait((task,))
+        raise

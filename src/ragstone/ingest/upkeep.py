@@ -61,13 +61,15 @@ class Upkeep:
         self._new_chunks: Counter[Lane] = Counter()
         self._optimizing: set[Lane] = set()
         self._chores: set[asyncio.Task[None]] = set()
+        self._forgetting: set[asyncio.Task[None]] = set()
 
     async def stop(self) -> None:
-        """Leave the rest to the next `take_up`."""
+        """Leave the rest to the next `take_up`; a deletion that is carried out is not left, since
+        to forget it takes one write."""
         chores = list(self._chores)
         for chore in chores:
             chore.cancel()
-        await asyncio.gather(*chores, return_exceptions=True)
+        await asyncio.gather(*chores, *self._forgetting, return_exceptions=True)
         self._optimizing.clear()
 
     async def delete(self, tenant: str, document_id: str, *, order: int) -> Document | None:
@@ -146,7 +148,7 @@ class Upkeep:
         await self._index.drop(*lane)
         del self._undropped[lane]
         self._new_chunks.pop(lane, None)
-        self._spawn(self._forget(lane))
+        self._forget_soon(lane)
 
     async def _drop_later(self, lane: Lane) -> None:
         while lane in self._undropped:
@@ -184,13 +186,18 @@ class Upkeep:
     def job_ended(self, ticket: Ticket) -> None:
         """Tidy up behind a job."""
         self._new_chunks[ticket.lane] += ticket.published_chunks
-        self._spawn(self._forget(ticket.lane))
+        self._forget_soon(ticket.lane)
         if (
             self._new_chunks[ticket.lane] >= self._settings.optimize_chunks
             and ticket.lane not in self._optimizing
         ):
             self._optimizing.add(ticket.lane)
             self._spawn(self._optimize(ticket.lane))
+
+    def _forget_soon(self, lane: Lane) -> None:
+        task = asyncio.create_task(self._forget(lane), name="ingest-forget")
+        self._forgetting.add(task)
+        task.add_done_callback(self._forgetting.discard)
 
     async def _forget(self, lane: Lane) -> None:
         """Drop the tombstones that no unfinished job could undo any more."""
