@@ -80,6 +80,7 @@ async def open_gateway(
             board=board,
             buckets=buckets,
         )
+        stack.push_async_callback(services.refreshes.close)
 
         async def warm() -> None:
             await _about(engine)

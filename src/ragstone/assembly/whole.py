@@ -87,6 +87,7 @@ async def open_system(
             buckets=buckets,
             behind_gateways=behind_gateways,
         )
+        stack.push_async_callback(services.refreshes.close)
         ingestion = await _open_ingestion(settings, services, records, index, stack)
         metrics.follow(metrics.ingest_queue_depth, lambda: ingestion.queue_depth)
         system = System(

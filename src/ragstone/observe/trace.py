@@ -25,7 +25,7 @@ class Trace:
 
     __slots__ = (
         *("_metrics", "_started"),
-        *("degraded", "id", "nanodollars", "notices", "timings_ms"),
+        *("degraded", "followed", "id", "nanodollars", "notices", "timings_ms"),
     )
 
     def __init__(self, metrics: Metrics, trace_id: str) -> None:
@@ -34,6 +34,8 @@ class Trace:
         """By stage, in the order in which they ended."""
         self.degraded: list[str] = []
         """Rungs taken, each once, in order."""
+        self.followed: str | None = None
+        """The id of the trace of another request, whose generation this one shared."""
         self.notices: list[Exception] = []
         """Why, for those who run the server."""
         self.nanodollars = 0

@@ -72,7 +72,7 @@ async def answer(
             found = await look_up(asked, bill.standing, s)
         if found.kept is not None:
             permit.free_slot()
-            if found.is_due and s.refreshes is not None:
+            if found.is_due:
                 s.refreshes.begin(found.key, partial(refresh, asked, s))
             given = replay(found.kept, asked, bill, tier="question", now=s.clock.time())
             for event in as_events(given, streamed=streamed):

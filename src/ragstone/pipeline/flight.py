@@ -182,7 +182,7 @@ class Flight:
     def _rest(self, position: "_Position") -> list[AnswerEvent]:
         """How it ends. Whoever was too far behind for the buffer gets the text from the answer."""
         if self._error is not None:
-            raise self._error.with_traceback(None)
+            raise self._error
         done = self._ending[-1] if self._ending else None
         if not isinstance(done, Done):
             raise InternalError("The answer ended without an end.")

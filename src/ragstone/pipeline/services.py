@@ -69,7 +69,6 @@ class Services:
     keeping: Keeping = field(default_factory=Keeping)
     flights: Flights | None = None
     """None: everybody has a generation of their own."""
-    refreshes: Refreshes | None = None
-    """None: kept answers end when they end."""
+    refreshes: Refreshes = field(default_factory=Refreshes)
     dependencies: Sequence[Dependency] = ()
     """What stands behind the ports, for those who ask how it is."""

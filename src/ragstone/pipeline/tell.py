@@ -97,6 +97,7 @@ def retell(event: AnswerEvent, asked: Asked, leader: Asked, bill: Bill) -> Answe
     if not isinstance(event, Done):
         return event
     made = event.answer
+    asked.trace.followed = leader.trace.id
     joined = made.cache != "hit"
     bill.cached, bill.model, bill.outcome = True, made.model, outcome_of(made)
     if joined:

@@ -15,6 +15,7 @@ from ragstone.domain.application import Application
 from ragstone.domain.errors import InvalidFilter, InvalidRequest, PayloadTooLarge, RagstoneError
 from ragstone.domain.query import Filter, Filters, Question, SearchMode, Turn
 from ragstone.pipeline.answer import answer
+from ragstone.pipeline.asked import CacheUse
 from ragstone.pipeline.tell import outcome_of
 from ragstone.server.call import Call, unexpected
 from ragstone.server.errors import ErrorBody, ErrorResponse, error_body, stopping
@@ -38,6 +39,9 @@ class AnswerRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     filters: Filters = []
     mode: SearchMode = "hybrid"
     stream: bool = False
+    cache: CacheUse = "use"
+    """`refresh`: made anew, and kept for the next. `off`: neither taken from a cache nor kept,
+    nor shared with those who ask the same at this moment."""
 
 
 _REQUEST = msgspec.json.Decoder(AnswerRequest)
@@ -58,8 +62,8 @@ async def post_answer(call: Call) -> Response:
     )
     call.app = ASSISTANT.name
     if not request.stream:
-        return call.json(await whole_answer(call, question, ASSISTANT))
-    events = tell(call, question, ASSISTANT)
+        return call.json(await whole_answer(call, question, ASSISTANT, cache=request.cache))
+    events = tell(call, question, ASSISTANT, cache=request.cache)
     return await stream_response(call, events, _encode_event, _encode_error)
 
 
@@ -92,7 +96,12 @@ def checked_filters(filters: list[Filter]) -> tuple[Filter, ...]:
 
 
 async def tell(
-    call: Call, question: Question, application: Application, *, streamed: bool = True
+    call: Call,
+    question: Question,
+    application: Application,
+    *,
+    streamed: bool = True,
+    cache: CacheUse = "use",
 ) -> AsyncGenerator[AnswerEvent, None]:
     """The pipeline's events for this call; first-token and gap times are measured here."""
     system = call.system
@@ -108,6 +117,7 @@ async def tell(
         services=system.services,
         weight=call.weight,
         streamed=streamed,
+        cache=cache,
     )
     async with aclosing(events) as stream:
         async for event in stream:
@@ -119,17 +129,20 @@ async def tell(
                     metrics.first_token.labels(application.name, model).observe(now)
                 last = now
             elif isinstance(event, Done):
-                call.outcome = outcome_of(event.answer)
+                call.outcome, call.cache = outcome_of(event.answer), event.answer.cache
                 if event.answer.cache == "joined":  # it is on the bill of whoever asked first
                     receipt = event.answer.receipt
                     call.trace.nanodollars = receipt.nanodollars // receipt.shared_by
             yield event
 
 
-async def whole_answer(call: Call, question: Question, application: Application) -> Answer:
+async def whole_answer(
+    call: Call, question: Question, application: Application, *, cache: CacheUse = "use"
+) -> Answer:
     """The answer, unless the client leaves before it is there."""
+    events = tell(call, question, application, streamed=False, cache=cache)
     async with call.client.listening():
-        return await _last(call, tell(call, question, application))
+        return await _last(call, events)
 
 
 async def _last(call: Call, events: AsyncGenerator[AnswerEvent, None]) -> Answer:

@@ -17,6 +17,7 @@ import structlog
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
+from ragstone.domain.answer import CacheOutcome
 from ragstone.domain.errors import (
     InternalError,
     InvalidRequest,
@@ -73,6 +74,7 @@ class Call:
     app: str = "none"
     """The application that answered, for the metrics."""
     outcome: str = "ok"
+    cache: CacheOutcome = "off"
     error: RagstoneError | None = None
     """Why it failed."""
     started: float = field(default_factory=time.perf_counter)
@@ -140,6 +142,8 @@ class Call:
             route=self.route,
             status=status,
             outcome=self.outcome,
+            cache=self.cache,
+            followed=self.trace.followed,
             ms=round(seconds * 1000, 2),
             stages=self.trace.timings_ms,
             nanodollars=self.trace.nanodollars,

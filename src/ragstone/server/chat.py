@@ -25,6 +25,7 @@ from ragstone.domain.application import Application
 from ragstone.domain.errors import InvalidRequest, UnknownModel, did_you_mean
 from ragstone.domain.query import Question, Turn
 from ragstone.domain.usage import Receipt, Usage
+from ragstone.pipeline.asked import CacheUse
 from ragstone.server.answers import checked_question, stream_response, tell, whole_answer
 from ragstone.server.call import Call
 from ragstone.server.errors import ErrorBody, ErrorResponse
@@ -192,13 +193,24 @@ async def post_chat_completion(call: Call) -> Response:
     application, collection = await _resolve(call, request.model)
     question = _question(call, request, application, collection)
     call.app = application.name
+    cache = _cache_use(call)
     if not request.stream:
-        answer = await whole_answer(call, question, application)
+        answer = await whole_answer(call, question, application, cache=cache)
         return call.json(_completion(call, request.model, answer))
     include_usage = request.stream_options is not None and request.stream_options.include_usage
     writer = _ChunkWriter(call, request.model, include_usage=include_usage)
-    events = tell(call, question, application)
+    events = tell(call, question, application, cache=cache)
     return await stream_response(call, events, writer.encode, _encode_error)
+
+
+def _cache_use(call: Call) -> CacheUse:
+    """What the header `Cache-Control` asks for (RFC 9111, section 5.2.1): `no-store` wants no
+    cache at all, `no-cache` an answer made anew."""
+    asked = call.request.headers.get("cache-control", "").lower()
+    directives = {directive.strip() for directive in asked.split(",")}
+    if "no-store" in directives:
+        return "off"
+    return "refresh" if "no-cache" in directives else "use"
 
 
 def _check_supported(request: ChatRequest) -> None:
