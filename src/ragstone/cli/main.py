@@ -9,6 +9,7 @@ import typer
 from ragstone.cli import (
     ask,
     budgets,
+    cache,
     chaos,
     documents,
     evaluate,
@@ -70,6 +71,7 @@ app.add_typer(documents.collections_app, name="collections")
 app.add_typer(documents.documents_app, name="documents")
 app.add_typer(keys.keys_app, name="keys")
 app.add_typer(budgets.budgets_app, name="budgets")
+app.add_typer(cache.cache_app, name="cache")
 app.command()(usage.usage)
 app.add_typer(simulate.simulate_app, name="simulate")
 app.add_typer(chaos.chaos_app, name="chaos")

@@ -152,13 +152,25 @@ class Metrics:
 
     def render(self) -> bytes:
         """The exposition format that Prometheus scrapes, summed over all processes."""
+        return generate_latest(self._of_all_processes())
+
+    def values(self, name: str) -> list[tuple[dict[str, str], float]]:
+        """Labels and values of the samples with this name, summed over all processes."""
+        return [
+            (sample.labels, sample.value)
+            for family in self._of_all_processes().collect()
+            for sample in family.samples
+            if sample.name == name
+        ]
+
+    def _of_all_processes(self) -> CollectorRegistry:
         self.measure()
         folder = os.environ.get(FOLDER_VARIABLE)
         if folder is None:
-            return generate_latest(self.registry)
+            return self.registry
         joined = CollectorRegistry()
         MultiProcessCollector(joined, folder)  # type: ignore[no-untyped-call]
-        return generate_latest(joined)
+        return joined
 
 
 def _remembering(metric: _Metric) -> _Metric:

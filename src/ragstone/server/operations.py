@@ -9,6 +9,7 @@ from ragstone.domain.principal import Scope
 from ragstone.server import (
     answers,
     budgets,
+    cache,
     chat,
     documents,
     embeddings,
@@ -259,6 +260,23 @@ OPERATIONS: tuple[Operation, ...] = (
         response=usage.UsageResponse,
         csv=True,
         query=("by", "since", "until", "tenant", "format"),
+    ),
+    Operation(
+        method="GET",
+        path="/v1/cache",
+        handler=cache.get_cache,
+        scope="admin",
+        tag="Caches",
+        response=cache.CacheView,
+    ),
+    Operation(
+        method="DELETE",
+        path="/v1/cache",
+        handler=cache.delete_cache,
+        scope="admin",
+        tag="Caches",
+        response=cache.Cleared,
+        query=("collection",),
     ),
     Operation(
         method="GET",
