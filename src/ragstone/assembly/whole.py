@@ -17,10 +17,13 @@ from ragstone.assembly.question_path import open_services
 from ragstone.domain.clock import SystemClock
 from ragstone.domain.principal import Principal
 from ragstone.domain.query import SearchRequest
+from ragstone.domain.usage import NANODOLLARS
+from ragstone.governance.prices import nanodollars
 from ragstone.governance.quotas import SharedBuckets
 from ragstone.home import Home, open_home
 from ragstone.index.qdrant_edge import QdrantEdgeIndex
 from ragstone.ingest.chunk import ChunkSettings
+from ragstone.ingest.funds import Cost, Funds
 from ragstone.ingest.parse.limits import ParseLimits
 from ragstone.ingest.parser_process import ParserPool
 from ragstone.ingest.service import Ingestion, IngestionSettings
@@ -149,11 +152,30 @@ async def _open_ingestion(
             ),
             max_source_bytes=chosen.max_file_bytes,
         ),
+        funds=_funds(settings, services),
         observer=IngestMetrics(services.metrics),
     )
     await ingestion.start()
     stack.push_async_callback(ingestion.stop)
     return ingestion
+
+
+def _funds(settings: Settings, services: Services) -> Funds | None:
+    price, metrics = services.prices.embedder, services.metrics
+    if price.free:
+        return None
+
+    def spent(model: str, cost: Cost) -> None:
+        metrics.tokens.labels("embedding", model).inc(cost.tokens)
+        metrics.cost.labels(model, "ingest").inc(cost.nanodollars / NANODOLLARS)
+
+    return Funds(
+        services.ledger,
+        price,
+        services.embedder.identity.name,
+        most_nanodollars=nanodollars(settings.ingest.max_cost_dollars),
+        on_spent=spent,
+    )
 
 
 async def _warm(records: Records, embedder: Embedder, index: Index) -> None:

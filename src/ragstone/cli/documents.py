@@ -9,6 +9,7 @@ import typer
 from ragstone.cli.client import Client
 from ragstone.cli.context import Context, context_of, run_with_client
 from ragstone.domain.errors import InvalidRequest
+from ragstone.domain.usage import NANODOLLARS
 
 Collection = Annotated[
     str | None, typer.Option("--collection", "-c", help="Collection.", show_default="default")
@@ -28,16 +29,28 @@ def ingest(
             help="Who may read: *, group:NAME or user:NAME; repeatable.", show_default="*"
         ),
     ] = None,
+    estimate: Annotated[
+        bool, typer.Option("--estimate", help="Say what it would do and cost; do nothing.")
+    ] = False,
 ) -> None:
     """Read documents into a collection. Unchanged ones cost nothing."""
     from rich.console import Console
 
     from ragstone.cli.files import select_files
-    from ragstone.cli.ingestion import ingest_files
+    from ragstone.cli.ingestion import estimate_files, ingest_files
 
     context = context_of(typer_context)
     selection = select_files(paths)
     console = Console(stderr=True, quiet=context.as_json)
+
+    async def tell_cost(client: Client) -> bool:
+        found = await estimate_files(client, selection, collection=collection, access=access or [])
+        if context.as_json:
+            print_json(found)
+        else:
+            typer.echo(_estimate_in_words(found))
+            _tell_errors(found["errors"])
+        return not found["errors"]
 
     async def work(client: Client) -> bool:
         outcome = await ingest_files(
@@ -50,12 +63,23 @@ def ingest(
             print_json({**counts, "errors": outcome.errors, "jobs": outcome.jobs})
         else:
             typer.echo(", ".join(f"{count:,} {name}" for name, count in counts.items()))
-            for error in outcome.errors:
-                typer.secho(f"{error['external_id']}: {error['message']}", fg="red", err=True)
+            _tell_errors(outcome.errors)
         return outcome.succeeded
 
-    if not run_with_client(context, work, create=True):
+    if not run_with_client(context, tell_cost if estimate else work, create=True):
         raise typer.Exit(1)
+
+
+def _estimate_in_words(found: dict[str, Any]) -> str:
+    read = f"{found['documents']:,} documents, {found['unchanged']:,} of them unchanged"
+    work = f"{found['chunks']:,} chunks with about {found['tokens']:,} tokens to embed"
+    dollars = found["nanodollars"] / NANODOLLARS
+    return f"{read}; {work}: {f'about ${dollars:,.6f}' if dollars else 'free'}"
+
+
+def _tell_errors(errors: list[dict[str, Any]]) -> None:
+    for error in errors:
+        typer.secho(f"{error['external_id']}: {error['message']}", fg="red", err=True)
 
 
 def jobs(typer_context: typer.Context) -> None:

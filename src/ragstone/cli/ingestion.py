@@ -64,6 +64,22 @@ async def ingest_files(
     return outcome
 
 
+async def estimate_files(
+    client: Client, selection: Selection, *, collection: str | None, access: list[str]
+) -> dict[str, Any]:
+    """What ingesting them would do and cost, summed up; nothing is embedded or stored."""
+    outcome = Outcome(refused=list(selection.refused))
+    names = ("documents", "unchanged", "chunks", "tokens", "nanodollars")
+    sums = dict.fromkeys(names, 0)
+    async for batch in _batches(selection, outcome):
+        form = _form(batch, collection, access)
+        found = await client.upload("/v1/documents?estimate=true", form)
+        outcome.refused += found["errors"]
+        for name in names:
+            sums[name] += found[name]
+    return {**sums, "errors": outcome.refused}
+
+
 def _progress(console: Console) -> Progress:
     return Progress(
         TextColumn("{task.description}"),
@@ -102,13 +118,7 @@ async def _submit(
     access: list[str],
     outcome: Outcome,
 ) -> list[str]:
-    form = aiohttp.FormData(quote_fields=False)
-    if collection:
-        form.add_field("collection", collection)
-    for entry in access:
-        form.add_field("access", entry)
-    for name, content in batch:
-        form.add_field("file", content, filename=name, content_type="application/octet-stream")
+    form = _form(batch, collection, access)
     try:
         answer = await client.upload("/v1/documents", form)
     except ServerError as error:
@@ -124,6 +134,17 @@ async def _submit(
         return []
     outcome.refused += answer["errors"]
     return [job["id"] for job in answer["jobs"]]
+
+
+def _form(batch: list[_File], collection: str | None, access: list[str]) -> aiohttp.FormData:
+    form = aiohttp.FormData(quote_fields=False)
+    if collection:
+        form.add_field("collection", collection)
+    for entry in access:
+        form.add_field("access", entry)
+    for name, content in batch:
+        form.add_field("file", content, filename=name, content_type="application/octet-stream")
+    return form
 
 
 async def _wait(

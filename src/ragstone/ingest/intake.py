@@ -15,6 +15,7 @@ from typing import Final
 from ragstone.domain.document import DocumentSource, Metadata, ParsedDocument
 from ragstone.domain.errors import RagstoneError
 from ragstone.domain.job import Job
+from ragstone.domain.principal import access_token
 
 MAX_READING: Final = 32
 """Jobs being read at once: bounds the sources held in memory."""
@@ -70,6 +71,12 @@ class Ticket:
         self.buffered_chars = 0
         self._room = asyncio.Event()
         self._room.set()
+
+    def describe(self, source: DocumentSource) -> None:
+        """What of the source holds for each of its documents."""
+        self.access = sorted({access_token(self.lane[0], entry) for entry in source.access})
+        self.metadata = source.metadata
+        self.submitter = source.submitter
 
     async def put(self, document: ParsedDocument) -> None:
         """Buffer a document, after waiting for room."""

@@ -8,7 +8,7 @@ from contextlib import aclosing
 from ragstone.domain.document import DocumentSource
 from ragstone.domain.errors import InternalError, RagstoneError, UnknownCollection, Unreadable
 from ragstone.domain.job import DocumentError
-from ragstone.domain.principal import access_token
+from ragstone.ingest.estimate import Estimator
 from ragstone.ingest.intake import AHEAD_BYTES, Lanes, Ticket
 from ragstone.ingest.jobs import JobBoard
 from ragstone.ingest.publish import IngestObserver
@@ -31,6 +31,7 @@ class Reader:
         board: JobBoard,
         observer: IngestObserver,
         lanes: Lanes,
+        estimator: Estimator,
         arrived: Callable[[], None],
     ) -> None:
         self._records = records
@@ -40,6 +41,7 @@ class Reader:
         self._board = board
         self._observer = observer
         self._lanes = lanes
+        self._estimator = estimator
         self._arrived = arrived
         self._tasks: dict[Ticket, asyncio.Task[None]] = {}
         self._stopped = False
@@ -67,6 +69,7 @@ class Reader:
     async def _read(self, ticket: Ticket) -> None:
         try:
             source = await self._begin(ticket)
+            await self._estimator.check(ticket, source)
             await self._parse(ticket, source)
         except asyncio.CancelledError:
             if ticket.failure is None:
@@ -90,9 +93,7 @@ class Reader:
         source = self._lanes.take_source(ticket)
         if source is None:
             source = await self._fetched(ticket)
-        ticket.access = sorted({access_token(ticket.lane[0], entry) for entry in source.access})
-        ticket.metadata = source.metadata
-        ticket.submitter = source.submitter
+        ticket.describe(source)
         if len(source.content) > AHEAD_BYTES:
             await ticket.first.wait()
         return source

@@ -19,6 +19,7 @@ import msgspec
 
 from ragstone.domain.document import DocumentSource, ParsedDocument
 from ragstone.domain.errors import (
+    BudgetExhausted,
     Conflict,
     EmptyDocument,
     InternalError,
@@ -27,6 +28,8 @@ from ragstone.domain.errors import (
 )
 from ragstone.domain.job import DocumentError
 from ragstone.ingest.chunk import Chunker
+from ragstone.ingest.estimate import Estimator
+from ragstone.ingest.funds import Funds
 from ragstone.ingest.intake import Lane, Lanes, Ticket
 from ragstone.ingest.jobs import JobBoard
 from ragstone.ingest.prepare import cut, identified, same
@@ -72,6 +75,8 @@ class Runner:
         board: JobBoard,
         publisher: Publisher,
         observer: IngestObserver,
+        funds: Funds | None,
+        estimator: Estimator,
         batch_chunks: int,
         ended: Callable[[Ticket], None],
     ) -> None:
@@ -83,6 +88,7 @@ class Runner:
         self._board = board
         self._publisher = publisher
         self._observer = observer
+        self._funds = funds
         self._batch_chunks = batch_chunks
         self._ended = ended
         self.lanes = Lanes()
@@ -96,6 +102,7 @@ class Runner:
             board=board,
             observer=observer,
             lanes=self.lanes,
+            estimator=estimator,
             arrived=self._wake.set,
         )
         self._cut: deque[tuple[Prepared, int]] = deque()
@@ -222,21 +229,29 @@ class Runner:
 
     async def _send(self) -> None:
         chunks: list[tuple[Prepared, int]] = []
+        tenant = self._cut[0][0].ticket.lane[0]
         while self._cut and len(chunks) < self._batch_chunks:
+            if self._funds is not None and self._cut[0][0].ticket.lane[0] != tenant:
+                break  # each pays for itself
             chunks.append(self._cut.popleft())
         texts = [item.embedding_texts[number] for item, number in chunks]
-        task = asyncio.create_task(self._embed(texts), name="ingest-embed")
+        task = asyncio.create_task(self._embed(tenant, texts), name="ingest-embed")
         self._embedding.add(task)
         task.add_done_callback(self._embedding.discard)
         await self._batches.put(_Batch(chunks, task))
 
-    async def _embed(self, texts: Sequence[str]) -> list[list[float]]:
+    async def _embed(self, tenant: str, texts: Sequence[str]) -> list[list[float]]:
         try:
-            return await self._retry.call(
-                lambda: self._embedder.embed_documents(texts), what="embedding"
-            )
+            return await self._retry.call(lambda: self._paid(tenant, texts), what="embedding")
         finally:
             self._slots.release()
+
+    async def _paid(self, tenant: str, texts: Sequence[str]) -> list[list[float]]:
+        """Each attempt is paid for by itself."""
+        if self._funds is None:
+            return await self._embedder.embed_documents(texts)
+        async with self._funds.paying(tenant, texts):
+            return await self._embedder.embed_documents(texts)
 
     # From the embedder to index and records
 
@@ -257,7 +272,7 @@ class Runner:
         try:
             vectors: Sequence[list[float] | None] = await batch.vectors
         except RagstoneError as error:
-            if error.retriable:
+            if error.retriable or isinstance(error, BudgetExhausted):
                 self._fail([item for item, _ in batch.chunks], error)
                 return []
             vectors = await self._one_by_one(batch.chunks)
@@ -283,7 +298,9 @@ class Runner:
             if not item.released:
                 text = item.embedding_texts[number]
                 try:
-                    vector = (await self._embedder.embed_documents([text]))[0]
+                    vector = (await self._paid(item.ticket.lane[0], [text]))[0]
+                except BudgetExhausted as error:
+                    self._fail([item], error)
                 except RagstoneError as error:
                     self._refuse(item, error)
                 except Exception:
@@ -386,7 +403,9 @@ class Runner:
 
     async def _end(self, ticket: Ticket) -> None:
         if (failure := ticket.failure) is not None:
-            again = " Submit it again later." if failure.retriable else ""
+            again = ""
+            if failure.retriable or isinstance(failure, BudgetExhausted):
+                again = " Submit it again later: what is there already is not done again."
             reason = DocumentError(
                 external_id=ticket.source_name,
                 code=failure.code,

@@ -13,6 +13,8 @@ from ragstone.domain.errors import Overloaded, RagstoneError, UnknownCollection,
 from ragstone.domain.job import TERMINAL_STATES, DocumentError, Job
 from ragstone.domain.principal import Principal
 from ragstone.ingest.chunk import Chunker, ChunkSettings
+from ragstone.ingest.estimate import Estimate, Estimator
+from ragstone.ingest.funds import Funds
 from ragstone.ingest.intake import Ticket
 from ragstone.ingest.jobs import JobBoard
 from ragstone.ingest.publish import IngestObserver, Publisher, Unobserved
@@ -57,8 +59,10 @@ class Ingestion:
         parser: Parser,
         clock: Clock,
         settings: IngestionSettings | None = None,
+        funds: Funds | None = None,
         observer: IngestObserver | None = None,
     ) -> None:
+        """`funds`: None where embedding costs nothing."""
         settings = settings or IngestionSettings()
         self._settings = settings
         self._records = records
@@ -68,6 +72,10 @@ class Ingestion:
         self._clock = clock
         self._observer = observer or Unobserved()
         self._chunker = Chunker(settings.chunks, embedder.count_tokens)
+        self._funds = funds
+        self._estimator = Estimator(
+            parser, records, Chunker(settings.chunks, embedder.count_tokens), funds
+        )
         self._board = JobBoard(records, clock, settings.retry)
         self._publisher = Publisher(records, index, clock, settings.retry)
         self._tickets: dict[str, Ticket] = {}
@@ -155,6 +163,22 @@ class Ingestion:
         if job.id not in self._tickets:  # else a start in the meantime has taken it up
             self._line_up(job, order, source)
         return job
+
+    async def estimate(self, principal: Principal, source: DocumentSource) -> Estimate:
+        """What `submit` would do and cost; nothing is embedded or stored.
+
+        Raises `Forbidden`, `InvalidRequest`, `PayloadTooLarge`, `Unreadable`,
+        `RecordsUnavailable`.
+        """
+        require_ingest(principal)
+        require_valid(source, max_bytes=self._settings.max_source_bytes)
+        job = Job(
+            id="", tenant=principal.tenant, collection=source.collection, source_name=source.name,
+            state="queued", created_at=0.0, updated_at=0.0,
+        )  # fmt: skip
+        ticket = Ticket(job, 0)
+        ticket.describe(source)
+        return await self._estimator.estimate(ticket, source)
 
     async def job(self, principal: Principal, job_id: str) -> Job:
         """The job as it stands now. Raises `UnknownJob`, also for another tenant's."""
@@ -258,6 +282,8 @@ class Ingestion:
             board=self._board,
             publisher=self._publisher,
             observer=self._observer,
+            funds=self._funds,
+            estimator=self._estimator,
             batch_chunks=self._settings.batch_chunks,
             ended=self._job_ended,
         )

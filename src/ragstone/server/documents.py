@@ -19,10 +19,12 @@ from ragstone.domain.errors import (
     UnknownCollection,
     UnknownDocument,
     UnknownJob,
+    Unreadable,
     did_you_mean,
 )
 from ragstone.domain.job import DocumentError, Job
 from ragstone.domain.principal import EVERYONE, Principal, access_token
+from ragstone.ingest.estimate import Estimate
 from ragstone.server.arrival import declared_length
 from ragstone.server.call import (
     LARGE_BODY,
@@ -72,6 +74,22 @@ class Accepted(msgspec.Struct, frozen=True):
     errors: list[DocumentError]
 
 
+class Estimated(msgspec.Struct, frozen=True, kw_only=True):
+    """What an ingestion would do and cost; nothing was embedded or stored."""
+
+    documents: int
+    """That can be read."""
+    unchanged: int
+    """Of these, there already: they cost nothing."""
+    chunks: int
+    """To be embedded."""
+    tokens: int
+    nanodollars: int
+    """0 where the embedder costs nothing."""
+    sources: list[Estimate]
+    errors: list[DocumentError]
+
+
 class DocumentsResponse(msgspec.Struct, frozen=True):
     """A page of documents; pass `next` as `after` for the following one."""
 
@@ -114,7 +132,11 @@ _BODY = msgspec.json.Decoder(DocumentsBody)
 
 
 async def post_documents(call: Call) -> Response:
-    """Ingest files (multipart) or texts (JSON); the answer names the jobs to watch."""
+    """Ingest files (multipart) or texts (JSON); the answer names the jobs to watch.
+
+    With `estimate=true` nothing is ingested: the answer says what it would do and cost.
+    """
+    only_estimate = _flag(call.request.query_params.get("estimate"), "estimate")
     kind = call.request.headers.get("content-type", "").partition(";")[0].strip().lower()
     limit = call.system.settings.ingest.max_file_bytes
     if kind == "multipart/form-data":
@@ -129,7 +151,10 @@ async def post_documents(call: Call) -> Response:
         )
     # Files are spooled to disk while they come in, but they are all in memory in the end.
     with call.rooms.documents.holding(size):
-        accepted = await _submit(call, await read(call, size))
+        sources = await read(call, size)
+        if only_estimate:
+            return call.json(await _estimated(call, sources))
+        accepted = await _submit(call, sources)
     response = call.json(accepted, 202)
     response.headers["Location"] = f"/v1/jobs/{accepted.jobs[0].id}"
     return response
@@ -151,6 +176,34 @@ async def _submit(call: Call, sources: list[DocumentSource]) -> Accepted:
     if refusal is not None and not accepted.jobs:
         raise refusal
     return accepted
+
+
+async def _estimated(call: Call, sources: list[DocumentSource]) -> Estimated:
+    found: list[Estimate] = []
+    errors: list[DocumentError] = []
+    for source in sources:
+        try:
+            found.append(await call.system.ingestion.estimate(call.principal, source))
+        except (InvalidRequest, Unreadable) as error:  # of this file; the others can be read
+            reason = DocumentError(external_id=source.name, code=error.code, message=str(error))
+            errors.append(reason)
+    return Estimated(
+        documents=sum(each.documents for each in found),
+        unchanged=sum(each.unchanged for each in found),
+        chunks=sum(each.chunks for each in found),
+        tokens=sum(each.tokens for each in found),
+        nanodollars=sum(each.nanodollars for each in found),
+        sources=found,
+        errors=errors,
+    )
+
+
+def _flag(value: str | None, name: str) -> bool:
+    if value not in (None, "", "true", "false"):
+        raise InvalidRequest(
+            f"{name} is {value[:40]!r}.", remedy=f"Set {name} to true or false.", field=name
+        )
+    return value == "true"
 
 
 async def _inline(call: Call, size: int) -> list[DocumentSource]:

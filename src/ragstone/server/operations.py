@@ -101,6 +101,7 @@ OPERATIONS: tuple[Operation, ...] = (
         response=documents.Accepted,
         status=202,
         uploads=True,
+        query=("estimate",),
     ),
     Operation(
         method="GET",
