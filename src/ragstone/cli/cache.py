@@ -26,6 +26,7 @@ def show_stats(typer_context: typer.Context) -> None:
     uses = [{**use, "hit_ratio": _percent(use["hit_ratio"])} for use in found["caches"]]
     columns = ("cache", "hit_ratio", "hits", "joined", "misses", "stale")
     print_rows(context, uses, columns, empty="No caches.")
+    typer.echo()
     columns = ("holds", "store", "entries", "bytes", "max_bytes", "available")
     print_rows(context, found["stores"], columns, empty="Nothing is kept: cache.enabled is off.")
 

@@ -1,0 +1,166 @@
+"""The bytes of answers over what has changed are freed, in memory and in a cache server."""
+
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+from redis.asyncio import Redis
+
+from ragstone.caches.memory import MemoryCache
+from ragstone.caches.valkey import ValkeyCache
+from ragstone.domain.clock import SystemClock
+from ragstone.domain.kept import KeptAnswer
+from ragstone.domain.usage import Usage
+from ragstone.pipeline.sweep import Sweeper
+from ragstone.ports import CacheStore
+from ragstone.records.memory import MemoryRecords
+from tests.clock import VirtualClock
+from tests.records.samples import MINILM, a_document, with_text
+from tests.redis_server import redis_server
+
+CANARY = b"canary-4711-in-the-coal-mine"
+GROUP = "acme/default"
+
+
+@pytest.fixture(scope="module")
+def redis_url() -> Iterator[str]:
+    with redis_server() as url:
+        yield url
+
+
+class World:
+    def __init__(self, cache: CacheStore) -> None:
+        self.cache = cache
+        self.clock = VirtualClock()
+        self.records = MemoryRecords(self.clock)
+        self.sweeper = Sweeper(cache, self.records, clock=self.clock, pause_seconds=5)
+        self.wool, self.silk = a_document("wool.md"), a_document("silk.md")
+
+    async def begin(self) -> None:
+        await self.records.ensure_collection("acme", "default", MINILM)
+        await self.put(self.wool.external_id, 1)
+        await self.put(self.silk.external_id, 1)
+
+    async def put(self, name: str, version: int) -> None:
+        document = a_document(name, version=version)
+        await self.records.put_documents("acme", "default", [with_text(document)])
+
+    async def keep(self, key: bytes, *documents: tuple[str, int]) -> None:
+        collection = await self.records.collection("acme", "default")
+        assert collection is not None
+        kept = KeptAnswer(
+            told=CANARY + key,
+            checksum=0,
+            documents=list(documents),
+            generation=collection.generation,
+            epoch=collection.cache_epoch,
+            made_at=0.0,
+            expires_at=0.0,
+            not_found=False,
+            usage=Usage(),
+            nanodollars=0,
+        )
+        await self.cache.put(key, msgspec.msgpack.encode(kept), ttl=600, group=GROUP)
+
+    async def left(self) -> set[bytes]:
+        keys = await self.cache.members(GROUP)
+        values = await self.cache.values(GROUP, keys)
+        return {key for key, value in zip(keys, values, strict=True) if value is not None}
+
+
+@pytest.fixture(params=["memory", "redis"])
+async def world(request: pytest.FixtureRequest) -> AsyncIterator[World]:
+    cache: CacheStore
+    if request.param == "memory":
+        cache = MemoryCache(max_bytes=1_000_000, clock=VirtualClock())
+    else:
+        url = request.getfixturevalue("redis_url")
+        cache = ValkeyCache(url, prefix="sweep", timeout_seconds=5, clock=SystemClock())
+        await cache.clear()
+    world = World(cache)
+    await world.begin()
+    yield world
+    await cache.close()
+
+
+async def test_answers_over_what_was_changed_or_deleted_go_and_others_stay(world: World) -> None:
+    wool, silk = world.wool.id, world.silk.id
+    await world.keep(b"wool", (wool, 1))
+    await world.keep(b"silk", (silk, 1))
+    await world.keep(b"both", (silk, 1), (wool, 1))
+    await world.keep(b"none")
+    await world.cache.put(b"broken", b"\xc1", ttl=600, group=GROUP)
+    assert await world.sweeper.sweep() == 1
+    await world.put("wool.md", 2)
+    world.clock.advance(5)
+    assert await world.sweeper.sweep() == 2
+    assert await world.left() == {b"silk", b"none"}
+    await world.records.delete_document("acme", silk)
+    world.clock.advance(5)
+    assert await world.sweeper.sweep() == 1
+    assert await world.left() == {b"none"}
+
+
+async def test_clearing_and_a_deleted_collection_leave_nothing(world: World) -> None:
+    await world.keep(b"old", (world.wool.id, 1))
+    assert await world.records.raise_cache_epoch("acme", "default") == ["default"]
+    await world.keep(b"new", (world.wool.id, 1))
+    await world.sweeper.sweep()
+    assert await world.left() == {b"new"}
+    await world.records.delete_collection("acme", "default")
+    world.clock.advance(5)
+    await world.sweeper.sweep()
+    assert await world.left() == set()
+
+
+async def test_an_answer_left_late_is_found_too(world: World) -> None:
+    await world.keep(b"other", (world.silk.id, 1))
+    await world.records.delete_document("acme", world.wool.id)
+    await world.sweeper.sweep()
+    for _ in range(12):
+        world.clock.advance(5)
+        await world.sweeper.sweep()
+    await world.keep(b"late", (world.wool.id, 1))
+    for _ in range(12):
+        world.clock.advance(5)
+        await world.sweeper.sweep()
+    assert await world.left() == {b"other"}
+
+
+async def test_no_byte_of_a_deleted_document_is_left_in_this_process() -> None:
+    cache = MemoryCache(max_bytes=1_000_000, clock=VirtualClock())
+    world = World(cache)
+    await world.begin()
+    await world.keep(b"k", (world.wool.id, 1))
+    assert CANARY in _bytes_of(cache)
+    await world.records.delete_document("acme", world.wool.id)
+    await world.sweeper.sweep()
+    assert CANARY not in _bytes_of(cache)
+
+
+async def test_no_byte_of_a_deleted_document_is_left_in_the_cache_server(redis_url: str) -> None:
+    cache = ValkeyCache(redis_url, prefix="erase", timeout_seconds=5, clock=SystemClock())
+    world = World(cache)
+    await world.begin()
+    raw = Redis.from_url(redis_url)
+    await raw.flushall()
+    await raw.config_set("rdbcompression", "no")
+    await world.keep(b"k", (world.wool.id, 1))
+    assert CANARY in await _saved(raw)
+    await world.records.delete_document("acme", world.wool.id)
+    await world.sweeper.sweep()
+    assert CANARY not in await _saved(raw)
+    await raw.aclose()
+    await cache.close()
+
+
+def _bytes_of(cache: MemoryCache) -> bytes:
+    return b"".join(key + entry.value for key, entry in cache._entries.items())
+
+
+async def _saved(raw: Redis) -> bytes:
+    """All that the server holds, as it would write it to a disk."""
+    await raw.save()
+    folder = (await raw.config_get("dir"))["dir"]
+    return (Path(folder) / "dump.rdb").read_bytes()
