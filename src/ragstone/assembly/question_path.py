@@ -16,6 +16,7 @@ from ragstone.pipeline.flight import Flights
 from ragstone.pipeline.keeping import Keeping
 from ragstone.pipeline.refresh import Refreshes
 from ragstone.pipeline.services import Recipe, Services
+from ragstone.pipeline.shadow import SemanticTier
 from ragstone.ports import Clock, Embedder, Ledger, RecordsReader, Searcher
 from ragstone.resilience.admission import GatedAdmission
 from ragstone.resilience.board import Board
@@ -70,6 +71,7 @@ def open_services(
         keeping=_keeping(settings),
         flights=Flights() if settings.cache.single_flight else None,
         refreshes=Refreshes(),
+        semantic=_semantic(settings, metrics),
         dependencies=guards.dependencies,
     )
 
@@ -103,6 +105,19 @@ def _keeping(settings: Settings) -> Keeping:
         ttl_seconds=settings.cache.ttl_seconds,
         not_found_seconds=settings.cache.not_found_seconds,
         refresh_share=settings.cache.refresh_share,
+        random=Random(),
+    )
+
+
+def _semantic(settings: Settings, metrics: Metrics) -> SemanticTier | None:
+    chosen = settings.cache
+    if not chosen.semantic:
+        return None
+    return SemanticTier(
+        similarity=chosen.semantic_similarity,
+        shadow_share=chosen.semantic_shadow_share,
+        most_false=chosen.semantic_false_hits,
+        metrics=metrics,
         random=Random(),
     )
 

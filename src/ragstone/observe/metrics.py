@@ -95,6 +95,9 @@ class Metrics:
         self.cache_entries = gauge("rag_cache_entries", "Entries that processes keep.", "cache")
         self.cache_bytes = gauge("rag_cache_bytes", "Their bytes.", "cache")
         self.cache_limit = gauge("rag_cache_limit_bytes", "The bound on those.", "cache")
+        self.cache_false_hits = counter(
+            "rag_cache_false_hits_total", "Kept answers that a fresh one contradicts.", "cache"
+        )
         self.retrieval_results = Histogram(
             "rag_retrieval_results",
             "Passages found for a question.",

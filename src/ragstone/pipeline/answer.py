@@ -14,6 +14,7 @@ from typing import Final
 from ragstone.domain.answer import AnswerEvent, CitationsChecked, Delta, Done, PassagesFound
 from ragstone.domain.application import Application
 from ragstone.domain.errors import InternalError
+from ragstone.domain.kept import KeptAnswer
 from ragstone.domain.principal import Principal
 from ragstone.domain.query import Question
 from ragstone.observe.trace import Trace, new_trace_id
@@ -28,8 +29,10 @@ from ragstone.pipeline.lean import lean_prompt
 from ragstone.pipeline.lookup import LookedUp, look_up, look_up_prompt, remember, remember_again
 from ragstone.pipeline.material import Material
 from ragstone.pipeline.pack import pack_for, with_spares
+from ragstone.pipeline.recall import told
 from ragstone.pipeline.rerank import rerank, unless_overloaded
 from ragstone.pipeline.retrieve import retrieve
+from ragstone.pipeline.semantic import recall_similar, remember_similar
 from ragstone.pipeline.services import Services
 from ragstone.pipeline.settle import Bill, reserve_and_settle
 from ragstone.pipeline.stage import Stage
@@ -154,6 +157,19 @@ async def afresh(
             yield event
         return
 
+    similar = await recall_similar(material, asked, found, s)
+    if similar is not None:
+        permit.free_slot()
+        given = replay(
+            similar.kept, asked, bill,
+            tier="semantic", now=s.clock.time(), passages=similar.passages,
+        )  # fmt: skip
+        if s.semantic is not None and bill.standing == "normal" and s.semantic.samples():
+            s.refreshes.begin(found.key, partial(refresh, asked, s, similar.kept))
+        for event in as_events(given, streamed=asked.streamed):
+            yield event
+        return
+
     yield PassagesFound(passages, trace.id, list(trace.degraded))
 
     written: Written | None = None
@@ -170,6 +186,7 @@ async def afresh(
     yield CitationsChecked(written.citations)
     done = compose(asked, passages, written, bill, cached=s.cache is not None)
     await remember(done, asked, found, earlier, s)
+    await remember_similar(done, material, asked, found, earlier, s)
     yield Done(done)
 
 
@@ -219,16 +236,21 @@ def write(
     )  # fmt: skip
 
 
-async def refresh(asked: Asked, s: Services) -> None:
-    """Makes a kept answer anew for those who will ask; the first of a process to go under load."""
+async def refresh(asked: Asked, s: Services, given: KeptAnswer | None = None) -> None:
+    """Makes a kept answer anew for those who will ask; the first of a process to go under load.
+
+    `given`: what a similar question's answer was, which is compared.
+    """
     trace = Trace(s.metrics, new_trace_id())
     own = asked.in_background(trace, Deadline(s.clock, asked.deadline.seconds))
     async with _admission(own, s) as permit, _billing(own, s, questions=0) as bill:
         async with Stage("recall", own.deadline, trace):
             found = await look_up(own, bill.standing, s)
         async with aclosing(afresh(own, found, permit, bill, s)) as events:
-            async for _ in events:
-                pass
+            async for event in events:
+                if isinstance(event, Done) and given is not None and s.semantic is not None:
+                    embedder = billed_embedder(s.embedder, bill)
+                    await s.semantic.compare(told(given), event.answer, embedder)
 
 
 def _admission(asked: Asked, s: Services) -> AbstractAsyncContextManager[Permit]:

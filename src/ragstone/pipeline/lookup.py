@@ -80,7 +80,7 @@ async def look_up_prompt(
         return PromptLookedUp()
     key = prompt_key(
         material.prompt, material.passages,
-        asked.principal, found.collection, asked.application, _models(s),
+        asked.principal, found.collection, asked.application, model_names(s),
     )  # fmt: skip
     if asked.cache == "refresh":
         return PromptLookedUp(key)
@@ -115,11 +115,11 @@ async def _place(asked: Asked, s: Services) -> LookedUp:
         asked.question.collection, asked.principal, s.records, s.embedder.identity
     )
     key = question_key(
-        asked.question, asked.principal, collection, asked.application, _models(s), s.recipe
+        asked.question, asked.principal, collection, asked.application, model_names(s), s.recipe
     )
     return LookedUp(key, collection)
 
 
-def _models(s: Services) -> list[str]:
+def model_names(s: Services) -> list[str]:
     """Those that may write, in their order."""
     return [offer.name for offer in s.model.offers] if s.model else [EXTRACTIVE]

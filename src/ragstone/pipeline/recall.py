@@ -84,6 +84,31 @@ def prompt_key(
     )
 
 
+def evidence_key(
+    question: Question,
+    passages: list[Passage],
+    principal: Principal,
+    collection: Collection,
+    application: Application,
+    models: list[str],
+    recipe: Recipe,
+) -> bytes:
+    """The address of the questions that were answered from these passages, in whatever order, by
+    who reads the same; of the question all but its words."""
+    return _digest(
+        "evidence",
+        principal.tenant,
+        principal.access_tokens(),
+        collection.cache_epoch,
+        msgspec.structs.replace(question, text=""),
+        sorted((passage.chunk_id, passage.start, passage.end) for passage in passages),
+        application.name,
+        application.prompt_version,
+        models,
+        recipe,
+    )
+
+
 def _normal(text: str) -> str:
     return " ".join(unicodedata.normalize("NFC", text).split())
 

@@ -10,6 +10,7 @@ from ragstone.pipeline.escalate import Escalation
 from ragstone.pipeline.flight import Flights
 from ragstone.pipeline.keeping import Keeping
 from ragstone.pipeline.refresh import Refreshes
+from ragstone.pipeline.shadow import SemanticTier
 from ragstone.ports import (
     Admission,
     CacheStore,
@@ -70,5 +71,7 @@ class Services:
     flights: Flights | None = None
     """None: everybody has a generation of their own."""
     refreshes: Refreshes = field(default_factory=Refreshes)
+    semantic: SemanticTier | None = None
+    """None: similar questions do not share answers."""
     dependencies: Sequence[Dependency] = ()
     """What stands behind the ports, for those who ask how it is."""
