@@ -14,6 +14,7 @@ from ragstone.pipeline.stage import Stage
 from ragstone.ports import Embedder
 from ragstone.resilience.admission import weight_of_texts
 from ragstone.server.call import Call
+from ragstone.server.paying import paid_embedder
 
 MAX_INPUTS: Final = 2048
 """As OpenAI's limit for one request."""
@@ -83,11 +84,14 @@ async def _embed(call: Call, texts: list[str], as_text: bool) -> tuple[list[msgs
     Many texts are embedded in batches, and each waits for its slot anew, so that questions get in
     between; under overload a long list may thus be refused after some of its batches.
     """
-    embedder = call.system.services.embedder
     call.arrival = call.arrival.weighing(weight_of_texts(min(len(texts), _BATCH)))
     rows: list[msgspec.Raw] = []
     tokens = 0
-    async with call.admitted() as permit, Stage("embed", call.deadline, call.trace):
+    async with (
+        call.admitted() as permit,
+        paid_embedder(call, "embeddings") as embedder,
+        Stage("embed", call.deadline, call.trace),
+    ):
         for first in range(0, len(texts), _BATCH):
             if first:
                 permit.free_slot()

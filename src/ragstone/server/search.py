@@ -12,6 +12,7 @@ from ragstone.pipeline.retrieve import retrieve
 from ragstone.pipeline.stage import Stage
 from ragstone.server.answers import TopK, checked_filters, checked_question
 from ragstone.server.call import Call
+from ragstone.server.paying import paid_embedder
 
 
 class SearchBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -56,9 +57,9 @@ async def post_search(call: Call) -> Response:
 async def _search(call: Call, question: Question) -> list[Passage]:
     deadline, trace, s = call.deadline, call.trace, call.system.services
     await open_collection(question.collection, call.principal, s.records, s.embedder.identity)
-    async with call.admitted():
+    async with call.admitted(), paid_embedder(call, "search") as embedder:
         async with Stage("embed", deadline, trace):
-            vector = await embed(question.text, question.mode, s.embedder, deadline, trace)
+            vector = await embed(question.text, question.mode, embedder, deadline, trace)
         async with Stage("retrieve", deadline, trace):
             return await retrieve(
                 question.text,
