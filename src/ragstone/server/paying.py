@@ -1,0 +1,35 @@
+"""What requests that are no questions pay for."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from ragstone.domain.budget import Spender
+from ragstone.pipeline.billed import billed_embedder
+from ragstone.pipeline.settle import reserve_and_settle
+from ragstone.ports import Embedder
+from ragstone.server.call import Call
+
+
+@asynccontextmanager
+async def paid_embedder(call: Call, application: str) -> AsyncIterator[Embedder]:
+    """The embedder, with what it costs on the caller's bill, under that application.
+
+    Where it costs nothing no budget is looked at. Raises `BudgetExhausted` at a hard limit, as
+    do the embedder's calls once the caller's budgets are spent.
+    """
+    s, principal = call.system.services, call.principal
+    if s.prices.embedder.free:
+        yield s.embedder
+        return
+    spender = Spender(
+        tenant=principal.tenant,
+        key_id=principal.key_id,
+        user=principal.user,
+        application=application,
+    )
+    async with reserve_and_settle(
+        principal, spender,
+        ledger=s.ledger, prices=s.prices, quotas=s.quotas, metrics=s.metrics, trace=call.trace,
+        questions=0,
+    ) as bill:  # fmt: skip
+        yield billed_embedder(s.embedder, bill)
