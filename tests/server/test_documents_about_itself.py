@@ -1,12 +1,15 @@
 """Health, metrics, OpenAPI and the docs page."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from jsonschema import Draft202012Validator
 
+from ragstone.domain.errors import RagstoneError, StartupError
 from ragstone.observe.metrics import Metrics
+from ragstone.server.errors import status_of
 from ragstone.server.openapi import openapi_document
 from tests.server.conftest import Running, Start
 
@@ -31,6 +34,23 @@ async def test_metrics_count_requests_by_outcome(server: Running) -> None:
     assert 'rag_stage_duration_seconds_count{stage="retrieve"} 1.0' in text
     assert "rag_ingest_chunks_total" in text
     assert 'rag_in_flight{dependency="answers"} 0.0' in text
+
+
+def _with_subclasses(kind: type[RagstoneError]) -> Iterator[type[RagstoneError]]:
+    yield kind
+    for each in kind.__subclasses__():
+        yield from _with_subclasses(each)
+
+
+def test_every_code_is_listed_with_its_status() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "http-api.md").read_text(encoding="utf-8")
+    rows = [line for line in page.splitlines() if line.startswith("| ")]
+    for kind in _with_subclasses(RagstoneError):
+        if kind.__module__ != RagstoneError.__module__ or issubclass(kind, StartupError):
+            continue
+        status, code = status_of(kind("It is so.")), f"`{kind.code}`"
+        listed = [row.split("|")[1] for row in rows if code in row]
+        assert any(str(status) in statuses for statuses in listed), (kind.code, status)
 
 
 def test_every_metric_is_in_the_contract() -> None:
