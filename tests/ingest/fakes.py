@@ -20,6 +20,7 @@ from ragstone.domain.principal import Principal
 from ragstone.domain.query import SearchRequest
 from ragstone.index.memory import MemoryIndex
 from ragstone.ingest.chunk import ChunkSettings
+from ragstone.ingest.funds import Funds
 from ragstone.ingest.publish import Outcome
 from ragstone.ingest.retry import Retry
 from ragstone.ingest.service import Ingestion, IngestionSettings
@@ -169,6 +170,7 @@ class World:
     observer: CountingObserver = field(default_factory=CountingObserver)
     slept: list[float] = field(default_factory=list)
     max_attempts: int = 3
+    funds: Funds | None = None
 
     def __post_init__(self) -> None:
         self.records = MemoryRecords(self.clock)
@@ -182,6 +184,7 @@ class World:
             parser=parser or self.parser,
             clock=self.clock,
             observer=self.observer,
+            funds=self.funds,
             settings=IngestionSettings(
                 chunks=ChunkSettings(target_tokens=20, prefix_tokens=10),
                 batch_chunks=8,
