@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from typing import Final
 
+import msgspec
 import structlog
 
 from ragstone.domain.errors import InternalError, RagstoneError
@@ -105,9 +106,10 @@ class System:
         return self.services.model.name if self.services.model else EXTRACTIVE
 
     def use_model(self, model: LanguageModel | None) -> None:
-        """From the next question on, `model` writes the answers, without limits or retries."""
+        """From the next question on, `model` writes the answers, for nothing, without limits or retries."""
         route = direct_route(model, self.clock) if model is not None else None
-        self.services = replace(self.services, model=route)
+        prices = msgspec.structs.replace(self.services.prices, models=None, best=None)
+        self.services = replace(self.services, model=route, prices=prices)
 
     async def keys_configured(self) -> bool:
         """True from the first key on, also when all were revoked: it never falls open again."""
