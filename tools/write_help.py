@@ -5,8 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-COMMANDS = ("", "ask", "chaos", "collections", "demo", "documents", "eval", "ingest", "init",
-            "jobs", "keys", "load", "search", "serve", "simulate")  # fmt: skip
+COMMANDS = ("", "ask", "budgets", "chaos", "collections", "demo", "documents", "eval", "ingest",
+            "init", "jobs", "keys", "load", "search", "serve", "simulate", "usage")  # fmt: skip
 
 if __name__ == "__main__":
     shown = [

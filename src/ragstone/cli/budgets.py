@@ -156,8 +156,9 @@ def _rows(budget: dict[str, Any]) -> list[dict[str, Any]]:
 def _whose(budget: dict[str, Any]) -> str:
     if budget["scope"] == "tenant":
         return f"tenant {budget['tenant']}"
-    name = "each" if budget["name"] == "*" else budget["name"]
-    return f"{budget['scope']} {name} of {budget['tenant']}"
+    scope, name = budget["scope"], budget["name"]
+    whose = f"each {scope}" if name == "*" else f"{scope} {name}"
+    return f"{whose} of {budget['tenant']}"
 
 
 def _limits(budget: dict[str, Any]) -> str:

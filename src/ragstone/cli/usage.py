@@ -1,6 +1,7 @@
 """`usage`: what was used, and what it cost."""
 
 import sys
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import typer
@@ -53,7 +54,8 @@ def usage(
     elif context.as_json:
         print_json(found)
     elif not found["lines"]:
-        typer.echo(f"Nothing was used since {since}.")
+        since_then = datetime.fromtimestamp(found["since"], UTC)
+        typer.echo(f"Nothing was used since {since_then:%Y-%m-%d %H:%M} UTC.")
     else:
         _print_table(found)
 

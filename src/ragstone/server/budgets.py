@@ -2,7 +2,7 @@
 
 import secrets
 from collections.abc import Mapping
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from itertools import groupby
 from typing import Annotated, Any, Final, TypeVar, get_args
 
@@ -35,6 +35,9 @@ _PERIODS: Final[dict[str, BudgetPeriod]] = {"day": "day", "month": "month"}
 _MOST: Final = 10**18
 """Nano-dollars or tokens: sums of several still fit into 64 bits."""
 
+_LONGEST: Final = 28
+"""Characters of a number: so many digits `decimal` keeps exactly."""
+
 _Name = Annotated[str, msgspec.Meta(max_length=200)]
 
 
@@ -48,14 +51,14 @@ class BudgetRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     there is for the same name, period and unit."""
 
     scope: Annotated[str, _one_of(*SCOPES)]
-    limit: Decimal
+    limit: str | int | float
     """From here on no model is asked: answers are cached ones, or extracted from passages."""
     period: Annotated[str, _one_of(*_PERIODS)] = "month"
     unit: Annotated[str, _one_of(*_UNITS)] = "dollars"
     name: _Name = ""
     """The key's id, the user or the application, or `*`: each has a budget of its own. Empty for
     the scope `tenant`."""
-    hard_limit: Decimal | None = None
+    hard_limit: str | int | float | None = None
     """At least `limit`. What else costs, as embedding and reranking, may go on up to here; then
     requests are refused."""
     tenant: _Name | None = None
@@ -184,22 +187,31 @@ def _word(word: str, known: Mapping[str, _T], field: str) -> _T:
     return known[word]
 
 
-def _amount(given: Decimal, unit: BudgetUnit, field: str) -> int:
+def _amount(given: str | float, unit: BudgetUnit, field: str) -> int:
     """In nano-dollars or tokens. Raises `InvalidRequest`."""
     scale, most = (NANODOLLARS, "1,000,000,000") if unit == "nanodollars" else (1, f"{_MOST:,}")
-    if not given.is_finite() or not 0 < given <= _MOST // scale:
+    amount = _decimal(given) * scale
+    if not amount.is_finite() or not 0 < amount <= _MOST:
         raise InvalidRequest(
-            f"`{field}` is {str(given)[:40]}.",
+            f"`{field}` is {str(given)[:40]!r}.",
             remedy=f"Give a number above 0, and at most {most}.",
             field=field,
         )
-    amount = given * scale
     if amount != amount.to_integral_value():
         finest = "whole tokens" if scale == 1 else "at most nine decimals"
         raise InvalidRequest(
-            f"`{field}` is {str(given)[:40]}.", remedy=f"Give {finest}.", field=field
+            f"`{field}` is {str(given)[:40]!r}.", remedy=f"Give {finest}.", field=field
         )
     return int(amount)
+
+
+def _decimal(given: str | float) -> Decimal:
+    """NaN for what is no number."""
+    text = str(given)
+    try:
+        return Decimal(text) if len(text) <= _LONGEST else Decimal("NaN")
+    except InvalidOperation:
+        return Decimal("NaN")
 
 
 def _whose(scope: BudgetScope, name: str, tenant: str) -> str:

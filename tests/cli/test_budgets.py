@@ -1,0 +1,107 @@
+"""`budgets` and `usage`: what they print, and how wrong input is answered."""
+
+import asyncio
+import csv
+import json
+import time
+from pathlib import Path
+
+import pytest
+
+from ragstone.domain.budget import Account, AccountReport, LedgerReport, UsageRow, Want
+from ragstone.domain.clock import SystemClock
+from ragstone.domain.usage import Usage
+from ragstone.records.engine import sqlite_url
+from ragstone.records.sql_records import SqlRecords
+from tests.cli.conftest import Run
+
+CENT = 10_000_000
+
+
+async def _spend(file: Path, budget: dict[str, object], start: int) -> None:
+    records = SqlRecords.open(sqlite_url(file), SystemClock())
+    account = Account(str(budget["id"]), "ann", start, "limit")
+    want = Want(account=account, tenant="default", least=1, most=10 * CENT)
+    await records.budgets.lease("h1", [want], seconds=3_600)
+    row = UsageRow(
+        hour=int(time.time()),
+        tenant="default",
+        application="assistant",
+        model="small",
+        key_id="",
+        user="[bold]ann",
+        questions=4,
+        cached=1,
+        usage=Usage(input_tokens=12_000, output_tokens=345, estimated=True),
+        nanodollars=7 * CENT,
+        saved_nanodollars=CENT,
+    )
+    report = LedgerReport(
+        holder="h1", sequence=1, accounts=[AccountReport(account, 7 * CENT, 0)], usage=[row]
+    )
+    await records.budgets.report(report, seconds=3_600)
+    await records.close()
+
+
+def test_budgets_are_set_listed_and_removed(run: Run, tmp_path: Path) -> None:
+    made = run("budgets", "set", "--limit", "0.2", "--per", "day", "--user", "each", "--json")
+    budget = json.loads(made.stdout)
+    assert (budget["scope"], budget["name"], budget["period"]) == ("user", "*", "day")
+    said = run("budgets", "set", "--limit", "1500", "--hard-limit", "1600.5").stdout
+    assert "$1,500.00 (hard $1,600.50) a month for tenant default." in said
+    run("budgets", "set", "--limit", "900000", "--unit", "tokens", "--app", "assistant")
+    (line,) = json.loads(run("budgets", "list", "--json").stdout)[0]["standing"]
+    asyncio.run(_spend(tmp_path / "home" / "records.sqlite3", budget, line["period_start"]))
+    listed = run("budgets", "list").stdout
+    assert "user ann of default" in listed
+    assert "$0.1000" in listed
+    assert "50%" in listed
+    assert "900,000 tokens" in listed
+    removed = run("budgets", "remove", budget["id"])
+    assert removed.stdout == f"Removed {budget['id']}.\n"
+    again = run("budgets", "remove", budget["id"])
+    assert again.returncode == 1
+    assert "ragstone budgets list" in again.stderr
+
+
+def test_usage_is_shown_as_table_csv_and_json(run: Run, tmp_path: Path) -> None:
+    budget = json.loads(run("budgets", "set", "--limit", "5", "--user", "each", "--json").stdout)
+    assert "Nothing was used since 20" in run("usage").stdout
+    asyncio.run(_spend(tmp_path / "home" / "records.sqlite3", budget, 0))
+    table = run("usage", "--by", "user", "--since", "1d").stdout
+    assert "[bold]ann" in table
+    assert "12,000" in table
+    assert "25%" in table
+    assert "$0.0700" in table
+    assert "total" in table
+    assert "counted here" in table
+    assert "embedded" not in table  # there was none
+    (row,) = csv.DictReader(run("usage", "--by", "app", "--csv").stdout.splitlines())
+    assert (row["application"], row["dollars"], row["questions"]) == ("assistant", "0.07", "4")
+    found = json.loads(run("usage", "--by", "model", "--json").stdout)
+    assert found["lines"][0]["by"] == "small"
+    assert found["total"]["saved_nanodollars"] == CENT
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("budgets", "set", "--limit", "5o"), "Give a number above 0"),
+        (("budgets", "set", "--limit", "5", "--user", "a", "--app", "b"), "not for several"),
+        (("usage", "--by", "modle", "--home", "made"), "Did you mean 'model'?"),
+        (("usage", "--csv", "--json"), "Give one of them."),
+    ],
+)
+def test_wrong_input_is_answered_in_a_clear_sentence(
+    run: Run, tmp_path: Path, arguments: tuple[str, ...], words: str
+) -> None:
+    (tmp_path / "made").mkdir()
+    refused = run(*arguments)
+    assert refused.returncode == 1
+    assert words in refused.stdout + refused.stderr
+    assert "Traceback" not in refused.stderr
+
+
+def test_no_data_folder_is_made_to_look_into_it(run: Run) -> None:
+    for command in (("budgets", "list"), ("usage",)):
+        assert "home_missing" in run(*command).stderr
