@@ -12,6 +12,7 @@ from ragstone.domain.document import Chunk, Document, IndexedChunk, chunk_id
 from ragstone.domain.principal import Principal, access_token
 from ragstone.domain.query import Question
 from ragstone.governance.ledger import UsageLedger
+from ragstone.governance.prices import ALL_FREE
 from ragstone.index.memory import MemoryIndex
 from ragstone.models.embedders.fake import HashingEmbedder
 from ragstone.models.llms.fake import ScriptedModel
@@ -23,6 +24,7 @@ from ragstone.pipeline.flight import Flights
 from ragstone.pipeline.keeping import Keeping
 from ragstone.pipeline.refresh import Refreshes
 from ragstone.pipeline.services import Services
+from ragstone.pipeline.shadow import SemanticTier
 from ragstone.ports import Clock, DocumentChunks, ModelRoute, Reranker
 from ragstone.records.memory import MemoryRecords
 from ragstone.resilience.admission import GatedAdmission
@@ -69,9 +71,11 @@ class World:
         self.reranker: Reranker | None = None
         self.ladder = LoadLadder(LadderPolicy(), self.clock)
         self.metrics = Metrics()
+        self.prices = ALL_FREE
         self.keeping = Keeping(ttl_seconds=60.0)
         self.flights: Flights | None = Flights()
         self.refreshes = Refreshes()
+        self.semantic: SemanticTier | None = None
 
     async def put(self, collection: str, text: str = TEXT, *, name: str = "returns") -> None:
         await self.records.ensure_collection("acme", collection, self.embedder.identity)
@@ -118,10 +122,11 @@ class World:
         route = self.route or (self.model and direct_route(self.model, self.clock))
         services = Services(
             records=self.records, admission=self.admission, ledger=self.ledger,
+            prices=self.prices,
             embedder=self.embedder, index=self.index, reranker=self.reranker,
             model=route, cache=self.cache, clock=self.clock, metrics=self.metrics,
             ladder=self.ladder, recipe=RECIPE, keeping=self.keeping,
-            flights=self.flights, refreshes=self.refreshes,
+            flights=self.flights, refreshes=self.refreshes, semantic=self.semantic,
         )  # fmt: skip
         return answer(
             Question(**{"collection": "help", **more, "text": text}), principal, ASSISTANT,

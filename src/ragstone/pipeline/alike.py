@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 
 from ragstone.pipeline.cues import STOP_WORDS, stem
 
-_TOKEN: Final = re.compile(r"[^\W_]+(?:['’.,:/-][^\W_]+)*|[$€£¥%+#&<>=]")
+_TOKEN: Final = re.compile(r"(?:(?<![\w)])[-−](?=\d))?[^\W_]+(?:['’.,:/-][^\W_]+)*|[$€£¥%+#&<>=]")
 _NEGATED: Final = re.compile(r"\b(?:can|won|shan)['’]?t\b|n['’]t\b|\bcannot\b", re.IGNORECASE)
 
 _POLARITY: Final = frozenset(
