@@ -39,7 +39,7 @@ _MOST_PLANS: Final = 20_000
 _GIVING_BACK_SECONDS: Final = 0.25
 """The longest wait for what this process gives back and then needs after all."""
 _CLOSE_SECONDS: Final = 5.0
-"""For the last report of a book."""
+"""For the last reports."""
 
 _log = structlog.get_logger("ragstone.ledger")
 
@@ -177,12 +177,13 @@ class LeasedLedger:
         self._open.clear()
         self.book.draining = True
         self.draining.append(self.book)
-        for book in list(self.draining):
+        for book in self.draining:
             book.abandon()
-            with suppress(RagstoneError, TimeoutError):
-                async with asyncio.timeout(_CLOSE_SECONDS):
-                    while not await self.report(book):
-                        pass
+        with suppress(RagstoneError, TimeoutError):
+            async with asyncio.timeout(_CLOSE_SECONDS):
+                while self.draining:
+                    await self.report(self.draining[0])
+        for book in self.draining:
             book.leave()
 
     # Books

@@ -44,7 +44,7 @@ async def recover_journals(folder: Path, store: BudgetStore, *, seconds: float) 
     returns how many there were. Raises `RecordsUnavailable`; what was not recovered then is there
     for the next call, and nothing counts twice."""
     recovered = 0
-    for path in sorted(folder.glob(f"[!.]*{SUFFIX}")):
+    for path in _journals(folder):
         with dead_journal(path) as content:
             if content is None:
                 continue
@@ -71,6 +71,10 @@ async def reports_of(content: bytes) -> list[LedgerReport]:
             await asyncio.sleep(0)  # others may go on meanwhile
     # Of another boot, the end of the file may be missing: the lease runs out instead.
     return left.reports(last=begun.boot == boot_id())
+
+
+def _journals(folder: Path) -> list[Path]:
+    return sorted(folder.glob(f"[!.]*{SUFFIX}"))
 
 
 @dataclass(slots=True)

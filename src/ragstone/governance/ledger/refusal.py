@@ -5,7 +5,7 @@ from typing import Final
 
 from ragstone.domain.budget import EACH, Budget
 from ragstone.domain.errors import BudgetExhausted
-from ragstone.domain.usage import NANODOLLARS
+from ragstone.domain.usage import dollars_text
 from ragstone.governance.ledger.slices import AccountView
 
 _SCOPES: Final = {"key": "the key", "user": "the user", "application": "the application"}
@@ -37,8 +37,5 @@ def _whose(view: AccountView) -> str:
 def _amount(amount: int, budget: Budget) -> str:
     if budget.unit == "tokens":
         return f"{amount:,} tokens"
-    dollars, parts = divmod(amount, NANODOLLARS)
-    if not parts:
-        return f"${dollars:,}"
-    digits = f"{parts:09d}".rstrip("0").ljust(2, "0")
-    return f"${dollars:,}.{digits}"
+    text = dollars_text(amount)
+    return f"${text.removesuffix('.00')}"
