@@ -26,5 +26,5 @@ class TokensTaken(msgspec.Struct, frozen=True):
     """Tokens that were charged by an estimate, until what was used is known."""
 
     tokens: int
-    marks: tuple[tuple[str, int, int, int, int], ...]
+    marks: tuple[tuple[str, int, int, int, int, int], ...]
     """For those who charged it: where, and what stood there."""

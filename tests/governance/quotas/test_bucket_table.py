@@ -39,7 +39,7 @@ def test_a_minutes_worth_fits_at_once_and_then_one_for_each_that_drained() -> No
 def test_what_was_not_used_can_be_taken_again() -> None:
     table = a_table()
     mark = table.charge(ONE_A_SECOND, 50, at(0))
-    table.give_back(ONE_A_SECOND, 40, mark, at(2))
+    table.give_back(ONE_A_SECOND, 10, mark, at(2))
     assert left(table, 2) == 52
 
 
@@ -47,25 +47,25 @@ def test_what_has_drained_is_not_given_back() -> None:
     table = a_table()
     mark = table.charge(ONE_A_SECOND, 30, at(0))
     table.charge(ONE_A_SECOND, 40, at(10))
-    table.give_back(ONE_A_SECOND, 29, mark, at(20))
+    table.give_back(ONE_A_SECOND, 1, mark, at(20))
     assert left(table, 20) == 20  # ten seconds of the thirty were left, and no more
 
 
 def test_what_drained_since_others_gave_back_is_not_given_back() -> None:
     table = a_table()
     first, second = (table.charge(ONE_A_SECOND, 30, at(0)) for _ in range(2))
-    table.give_back(ONE_A_SECOND, 29, first, at(1))
+    table.give_back(ONE_A_SECOND, 1, first, at(1))
     table.charge(ONE_A_SECOND, 59, at(30.5))
-    table.give_back(ONE_A_SECOND, 29, second, at(30.6))
+    table.give_back(ONE_A_SECOND, 1, second, at(30.6))
     assert left(table, 30.6) <= 1
 
 
 def test_nothing_is_given_back_to_a_bucket_that_was_empty_since() -> None:
     table = a_table()
     first, second = (table.charge(ONE_A_SECOND, 30, at(0)) for _ in range(2))
-    table.give_back(ONE_A_SECOND, 29, first, at(1))
+    table.give_back(ONE_A_SECOND, 1, first, at(1))
     table.charge(ONE_A_SECOND, 60, at(31))
-    table.give_back(ONE_A_SECOND, 29, second, at(31.1))
+    table.give_back(ONE_A_SECOND, 1, second, at(31.1))
     assert left(table, 31.1) < 1
 
 
@@ -82,6 +82,14 @@ def test_more_than_the_limit_is_let_in_when_all_of_it_is_left_and_paid_back() ->
     assert table.wait(ONE_A_SECOND, 600, at(0)) == 0
     table.charge(ONE_A_SECOND, 600, at(0))
     assert table.wait(ONE_A_SECOND, 1, at(0)) == 541 * SECOND
+
+
+def test_what_was_used_stays_charged_however_large_the_estimate_was() -> None:
+    table = a_table()
+    mark = table.charge(ONE_A_SECOND, 1_000_000, at(0))
+    table.give_back(ONE_A_SECOND, 60, mark, at(0))
+    assert left(table, 0) == 0
+    assert table.wait(ONE_A_SECOND, 1, at(0)) == SECOND
 
 
 def test_slots_of_drained_buckets_are_used_again() -> None:
@@ -141,7 +149,7 @@ def test_a_process_killed_while_it_gives_back_has_done_so_or_not(writes: int) ->
     mark = table.charge(ONE_A_SECOND, 50, at(0))
     cells.writes = writes
     with suppress(_Killed):
-        table.give_back(ONE_A_SECOND, 20, mark, at(0))
+        table.give_back(ONE_A_SECOND, 30, mark, at(0))
     assert left(table, 0) in (10, 30)
 
 

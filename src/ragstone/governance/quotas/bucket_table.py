@@ -49,6 +49,8 @@ class Bucket(NamedTuple):
 class Mark(NamedTuple):
     """What a charge left behind, for giving back some of it."""
 
+    time: int
+    """That what was charged takes to drain."""
     tat: int
     since: int
     returned: int
@@ -76,23 +78,23 @@ class BucketTable:
         """Takes them, whether they conform or not."""
         cells, at = self._cells, self._find(bucket.hash, now)
         level = self._level(at, now)
-        tat = now + min(level + bucket.time(units), _LONGEST)
+        time = min(bucket.time(units), _LONGEST - level)
+        tat = now + level + time
         if not level:
             # The TAT comes last: until then the slot is free, whoever is killed in between.
             cells[at + _HASH] = bucket.hash
             cells[at + _SINCE], cells[at + _RETURNED] = now, 0
         cells[at + _TAT] = tat
-        return Mark(tat, cells[at + _SINCE], cells[at + _RETURNED])
+        return Mark(time, tat, cells[at + _SINCE], cells[at + _RETURNED])
 
-    def give_back(self, bucket: Bucket, units: int, mark: Mark, now: int) -> None:
-        """Of the charge that left `mark`: as much as has not drained yet."""
+    def give_back(self, bucket: Bucket, used: int, mark: Mark, now: int) -> None:
+        """Of the charge that left `mark` all but `used` units, as far as it has not drained."""
         cells, at = self._cells, self._find(bucket.hash, now)
         if cells[at + _HASH] != bucket.hash or cells[at + _SINCE] != mark.since:
             return  # it was empty in between
         returned_since = cells[at + _RETURNED] - mark.returned
         undrained = mark.tat - returned_since - now
-        # Rounded down, as charges are rounded up.
-        time = min(units * MINUTE // bucket.limit, undrained, self._level(at, now))
+        time = min(mark.time - bucket.time(used), undrained, self._level(at, now))
         if time > 0:
             cells[at + _RETURNED] += time
             cells[at + _TAT] -= time

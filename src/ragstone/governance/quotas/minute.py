@@ -81,18 +81,18 @@ class MinuteQuotas:
         )
 
     def correct_tokens(self, taken: TokensTaken, used: int) -> None:
-        difference = taken.tokens - used
-        if not difference:
+        beyond = used - taken.tokens
+        if not beyond:
             return
         table, part = self._begin()
         try:
             now = self._now()
             for name, limit, *mark in taken.marks:
                 (bucket,) = _parted([self._bucket(name, limit)], part)
-                if difference > 0:
-                    table.give_back(bucket, difference, Mark(*mark), now)
+                if beyond > 0:
+                    table.charge(bucket, beyond, now)
                 else:
-                    table.charge(bucket, -difference, now)
+                    table.give_back(bucket, used, Mark(*mark), now)
         finally:
             self._end(table)
 
