@@ -148,6 +148,8 @@ class TextDelta(msgspec.Struct, frozen=True):
     """The next piece of text; never empty."""
 
     text: str
+    joined: bool = False
+    """The reader rested before it, under load, so that more came at once."""
 
 
 class Finished(msgspec.Struct, frozen=True, kw_only=True):

@@ -129,12 +129,15 @@ async def test_a_paced_reader_gets_the_same_text_in_fewer_pieces(wire, session, 
 
 
 async def test_closing_while_the_reader_rests_closes_the_call(wire, session, server) -> None:
-    server.reply = stream_of(wire.delta("a"), then=asyncio.Event())
+    server.reply = repeating(again=wire.delta("a"), times=1_000, every=0.005, then=[])
     model = wire.model(session, server.url, pace=lambda: LONG)
 
     async def read() -> None:
+        read = 0
         async for _ in model.stream(PROMPT, deadline=soon()):
-            began.set()
+            read += 1
+            if read == 2:  # from then on its pace is known
+                began.set()
 
     began = asyncio.Event()
     task = asyncio.create_task(read())

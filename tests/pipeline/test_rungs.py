@@ -33,9 +33,9 @@ def _model(*deltas: str, **options) -> ScriptedModel:
     return ScriptedModel(deltas or ("Forty-five [1].",), clock=CLOCK, **options)
 
 
-async def _world(level: int = 0, *, model: ScriptedModel | None = None, lag: float = 0.0) -> World:
+async def _world(level: int = 0, *, model: ScriptedModel | None = None) -> World:
     world = World(model or _model())
-    world.ladder = pressed_ladder(level, lag=lag)
+    world.ladder = pressed_ladder(level)
     await world.put("help")
     return world
 
@@ -53,7 +53,7 @@ class Backwards:
 
 
 async def test_joined_chunks_are_said_and_change_nothing_else() -> None:
-    world = await _world(lag=0.03)
+    world = await _world(model=_model("Forty-", "five [1].", joined=True))
     _, done = await world.ask()
     assert done.degraded == ["chunks_joined"]
     assert outcome_of(done) == "ok"

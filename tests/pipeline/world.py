@@ -41,15 +41,13 @@ TEXT = "Full-price items can be returned within 45 days of delivery."
 ASKED = "Within how many days of delivery can full-price items be returned?"
 
 
-def pressed_ladder(level: int, *, lag: float = 0.0) -> LoadLadder:
+def pressed_ladder(level: int) -> LoadLadder:
     """A ladder that load has brought to `level`, where it stays: its clock stands still."""
     clock = VirtualClock()
     ladder = LoadLadder(LadderPolicy(), clock)
-    while ladder.level < level or (lag and not ladder.joins_chunks):
+    while ladder.level < level:
         clock.advance(0.1)
-        for _ in range(100 if lag else 0):
-            ladder.joining_pause()
-        ladder.observe_lag(1.0 if level else lag)
+        ladder.observe_lag(1.0)
     return ladder
 
 

@@ -318,6 +318,17 @@ def test_joined_chunks_hold_what_would_not_be_held_and_are_undone() -> None:
     assert changes <= 60
 
 
+def test_chunks_are_joined_before_lag_takes_anything_else() -> None:
+    ladder, clock = _ladder()
+    for _ in range(200):
+        clock.advance(0.1)
+        for _ in range(100):
+            longest = ladder.joining_pause()
+        ladder.observe_lag(0.2)
+        assert ladder.level == 0 or longest == max(PAUSES)
+    assert ladder.level > 0  # it did not help: the lag has another cause, or is too much
+
+
 def test_lag_that_relaying_does_not_cause_joins_nothing() -> None:
     ladder, clock = _ladder()
     for _ in range(100):

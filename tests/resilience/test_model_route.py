@@ -565,7 +565,8 @@ def test_whatever_endpoints_do(
         route.assert_quiet()
         for endpoint in route.endpoints:
             repeated = sum(name == endpoint.name for name, _ in route.heard.retries)
-            assert len(endpoint.calls) <= 1.1 * (len(endpoint.calls) - repeated) + 1 + 1e-9
+            # A retry that a breaker or a gate refused is among them, but not among the calls.
+            assert repeated <= 0.1 * len(endpoint.calls) + 1 + 1e-9
             _assert_pauses_kept(endpoint)
 
     run(main())

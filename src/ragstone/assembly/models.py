@@ -12,8 +12,8 @@ from ragstone.governance.prices import PriceBook
 from ragstone.models.embedders.fake import HashingEmbedder
 from ragstone.models.embedders.openai_http import OpenAiEmbedder
 from ragstone.models.llms.anthropic_messages import AnthropicMessages
-from ragstone.models.llms.exchange import Pace
 from ragstone.models.llms.openai_chat import OpenAIChat
+from ragstone.models.llms.pacing import Pace
 from ragstone.models.rerankers.http import HttpReranker
 from ragstone.ports import Clock, Embedder, LanguageModel, ModelOffer, ModelRoute, Reranker
 from ragstone.resilience.model_route import GuardedRoute

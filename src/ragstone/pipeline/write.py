@@ -152,7 +152,7 @@ class ModelWriter:
                         if event.fallback:
                             self._trace.degrade("fallback_model")
                         continue
-                    if ladder.joins_chunks:
+                    if isinstance(event, TextDelta) and event.joined:
                         self._trace.degrade("chunks_joined")
                     yield event
         except DependencyBusy as error:

@@ -28,7 +28,16 @@ _PATIENCE_SECONDS: Final = 2.0
 class ChunkJoining:
     """Moved by the lag of the event loop and by how much is read."""
 
-    __slots__ = ("_clock", "_enabled", "_lags", "_reads", "_stairs", "_window_began", "pause")
+    __slots__ = (
+        "_busy",
+        "_clock",
+        "_enabled",
+        "_lags",
+        "_reads",
+        "_stairs",
+        "_window_began",
+        "pause",
+    )
 
     def __init__(self, *, enabled: bool, clock: Clock) -> None:
         self._enabled = enabled
@@ -39,6 +48,13 @@ class ChunkJoining:
         self._stairs = Stairs(patience=_PATIENCE_SECONDS, now=self._window_began)
         self.pause = 0.0
         """Seconds between two reads; 0 when there is room."""
+
+    @property
+    def has_more(self) -> bool:
+        """Whether reading keeps the loop busy, and lag, if it lasts, makes the pause longer."""
+        window = self._clock.monotonic() - self._window_began
+        longest = self._stairs.level == len(PAUSES) - 1
+        return self._enabled and not longest and self._reads >= BUSY_READS * window
 
     def next_pause(self) -> float:
         """`pause`, for one who has just read."""

@@ -7,7 +7,7 @@ twice: retrying is the route's decision.
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Final, Protocol
 from urllib.parse import urlsplit
@@ -16,6 +16,7 @@ import aiohttp
 import msgspec
 
 from ragstone.domain.errors import InvalidSettings, ModelError, ModelNotFound, RagstoneError
+from ragstone.models.llms.pacing import Pace, StreamPace
 from ragstone.models.llms.sse import EventStreamParser, ServerSentEvent
 from ragstone.models.llms.upstream_errors import UpstreamErrors
 from ragstone.models.llms.watchdog import Limit, Watchdog
@@ -30,14 +31,6 @@ _MODEL_LIST_SECONDS: Final = 2.0
 _DRAIN_SECONDS: Final = 0.2
 """After the last event the body's end usually is in the same packet; only then can the
 connection be used again. A server that leaves it open for longer loses the connection."""
-
-Pace = Callable[[], float]
-"""Seconds to wait before the next read, so that more comes at once; usually 0."""
-
-
-def unpaced() -> float:
-    """Reads as soon as there is something."""
-    return 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +143,7 @@ class StreamedModel(ABC):
             response.close,
             began=now, first_token=self._limits.first_token, gap=self._limits.gap, ends=ends,
         )  # fmt: skip
-        reading = self._reading()
+        reading, pace, joined = self._reading(), StreamPace(self._pace), False
         try:
             if response.content_type == "application/json":
                 if text := reading.whole(await self._read_whole(response, deadline, watchdog)):
@@ -158,12 +151,12 @@ class StreamedModel(ABC):
             else:
                 parser = EventStreamParser()
                 while chunk := await self._read(response, deadline, watchdog, reading):
-                    text, problem = _joined(parser, chunk, reading)
-                    if text:
+                    texts, problem = _texts(parser, chunk, reading)
+                    if texts:
                         watchdog.hold()
-                        yield TextDelta(text)
-                        if (pause := self._pace()) and not reading.is_complete():
-                            await _rest(response, pause)
+                        yield TextDelta("".join(texts), joined=joined)
+                        pause = pace.rest(len(texts), self._clock.monotonic())
+                        joined = await _rest(response, pause, reading)
                         watchdog.resume()
                     if problem is not None:
                         raise problem
@@ -286,36 +279,40 @@ def _is_complete(reading: Reading | None) -> bool:
     return reading is not None and reading.is_complete()
 
 
-def _joined(
+def _texts(
     parser: EventStreamParser, chunk: bytes, reading: Reading
-) -> tuple[str, ModelError | None]:
-    """All text of one read, and the error that came after it."""
-    text = ""
+) -> tuple[list[str], ModelError | None]:
+    """The texts of one read, and the error that came after them."""
+    texts: list[str] = []
     try:
         for event in parser.feed(chunk):
-            text += reading.event(event)
+            if text := reading.event(event):
+                texts.append(text)
             if reading.has_ended():
                 break
     except ModelError as error:
-        return text, error
-    return text, None
+        return texts, error
+    return texts, None
 
 
-async def _rest(response: aiohttp.ClientResponse, seconds: float) -> None:
+async def _rest(response: aiohttp.ClientResponse, seconds: float, reading: Reading) -> bool:
     """Leave what comes in the kernel's buffer, where it costs nothing, for so long.
 
-    The transport is paused, not aiohttp's flow control: nothing is buffered above it now, and
-    the next read must not have to resume it.
+    Returns whether it did. The transport is paused, not aiohttp's flow control: nothing is
+    buffered above it now, and the next read must not have to resume it.
     """
-    transport = response.connection.transport if response.connection is not None else None
+    if not seconds or reading.is_complete() or response.connection is None:
+        return False
+    transport = response.connection.transport
     if transport is None:
-        return
+        return False
     transport.pause_reading()
     try:
         await asyncio.sleep(seconds)
     finally:
         if not transport.is_closing():
             transport.resume_reading()
+    return True
 
 
 async def _read_up_to(response: aiohttp.ClientResponse, limit: int) -> bytes:

@@ -35,9 +35,11 @@ class ScriptedModel:
         reason: Literal["stop", "length", "filtered", "other"] = "stop",
         error: RagstoneError | None = None,
         error_after: int = 0,
+        joined: bool = False,
         sleep: Sleep = asyncio.sleep,
     ) -> None:
-        """Delays are in seconds; `error` is raised after `error_after` deltas."""
+        """Delays are in seconds; `error` is raised after `error_after` deltas; `joined`: as if
+        read with rests."""
         self._deltas = [text for text in deltas if text]
         self._clock = clock
         self._name = name
@@ -46,6 +48,7 @@ class ScriptedModel:
         self._finished = Finished(usage=usage, reason=reason)
         self._error = error
         self._error_after = error_after
+        self._joined = joined
         self._sleep = sleep
         self.prompts: list[Prompt] = []
         self.open_streams = 0
@@ -64,7 +67,7 @@ class ScriptedModel:
             for position, text in enumerate(self._deltas):
                 self._fail_at(position)
                 await self._wait(self._delay if position else self._first_delay, deadline)
-                yield TextDelta(text)
+                yield TextDelta(text, joined=self._joined and position > 0)
             self._fail_at(len(self._deltas))
             yield self._finished
         except GeneratorExit:

@@ -13,7 +13,8 @@ import aiohttp
 import msgspec
 
 from ragstone.domain.usage import Usage
-from ragstone.models.llms.exchange import Pace, StreamedModel, StreamLimits, unpaced
+from ragstone.models.llms.exchange import StreamedModel, StreamLimits
+from ragstone.models.llms.pacing import Pace, unpaced
 from ragstone.models.llms.sse import ServerSentEvent
 from ragstone.models.llms.upstream_errors import ProviderProblem, UpstreamErrors
 from ragstone.ports import Clock, Finished, Prompt
