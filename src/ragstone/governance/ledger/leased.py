@@ -12,21 +12,18 @@ from typing import Final
 import structlog
 
 from ragstone.domain.budget import (
-    Account,
     Amount,
-    Budget,
     LedgerReport,
     Spender,
     Standing,
     UsageRow,
-    period_bounds,
 )
 from ragstone.domain.errors import BudgetExhausted, RagstoneError, RecordsUnavailable
-from ragstone.governance.ledger.accounts import Obeyed, obeyed
 from ragstone.governance.ledger.book import Book, Reservation
 from ragstone.governance.ledger.journal import begin_journal
 from ragstone.governance.ledger.known import KnownBudgets
 from ragstone.governance.ledger.leasing import Leasing
+from ragstone.governance.ledger.plans import Plan, Plans
 from ragstone.governance.ledger.refusal import exhausted
 from ragstone.governance.ledger.slices import AccountView, Slice, missing, take
 from ragstone.governance.ledger.usage_rows import at_hour
@@ -35,7 +32,6 @@ from ragstone.ports import BudgetStore, Clock
 _SURE_SHARE: Final = 0.8
 """Of `lease_seconds`, from the moment the last call that prolonged it was sent: for so long it
 cannot have run out, whatever the call took and however the two clocks differ."""
-_MOST_PLANS: Final = 20_000
 _GIVING_BACK_SECONDS: Final = 0.25
 """The longest wait for what this process gives back and then needs after all."""
 _CLOSE_SECONDS: Final = 5.0
@@ -53,17 +49,6 @@ class LedgerSettings:
     """That spend from the same budgets, more or less: slices are sized by it."""
     journals: Path | None = None
     """The folder of the journals; None: a crash charges all that was leased."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Plan:
-    """Where a spender's reservations are held, until its budgets, the period or the book change."""
-
-    budgets: tuple[Budget, ...]
-    until: float
-    """Unix seconds."""
-    model: tuple[Slice, ...]
-    other: tuple[Slice, ...]
 
 
 class LeasedLedger:
@@ -90,8 +75,7 @@ class LeasedLedger:
         self._new_name = new_name
         self._on_overrun = on_overrun
         self._known = KnownBudgets(store, clock)
-        self._views: dict[Account, AccountView] = {}
-        self._plans: dict[Spender, _Plan] = {}
+        self.plans = Plans(self._known, clock, lambda: self.book)
         self._open: dict[str, Reservation] = {}
         self._reported = asyncio.Event()
         """Set, and made anew, when a report has arrived."""
@@ -112,7 +96,7 @@ class LeasedLedger:
         return len(self._open)
 
     async def standing(self, spender: Spender) -> Standing:
-        plan = self._plan_at_once(spender) or await self._read_plan(spender)
+        plan = self.plans.at_once(spender) or await self.plans.read(spender)
         if not plan.model:
             return "normal"
         unknown = [slice_.view for slice_ in plan.model if slice_.view.used is None]
@@ -121,7 +105,7 @@ class LeasedLedger:
         return self._standing(plan.model)
 
     async def reserve(self, spender: Spender, upper: Amount, *, model: bool = True) -> str:
-        plan = self._plan_at_once(spender) or await self._read_plan(spender)
+        plan = self.plans.at_once(spender) or await self.plans.read(spender)
         slices = plan.model if model else plan.other
         if slices and not (self._is_sure() and take(slices, upper)):
             slices = await self._take_leased(spender, upper, model)
@@ -137,7 +121,7 @@ class LeasedLedger:
         if found is None:
             return False
         try:
-            plan = self._plan_at_once(spender) or await self._read_plan(spender)
+            plan = self.plans.at_once(spender) or await self.plans.read(spender)
             while self._open.get(reservation) is found:
                 slices = self._in_book(plan, found)
                 if self._may_join(found, slices) and found.book.join(found, spender, slices):
@@ -146,7 +130,7 @@ class LeasedLedger:
                     return False
                 lacking = [slice_ for slice_ in slices if slice_ not in found.slices]
                 await self._lease(lacking, found.upper)
-                plan = self._plan_at_once(spender) or await self._read_plan(spender)
+                plan = self.plans.at_once(spender) or await self.plans.read(spender)
         except (BudgetExhausted, RecordsUnavailable):
             pass
         return False
@@ -218,25 +202,12 @@ class LeasedLedger:
         self.book.draining = True
         self.draining.append(self.book)
         self.book = self._new_book()
-        self._plans.clear()
+        self.plans.clear()
 
     def has_lapsed(self) -> bool:
         """Whether slices of this book may have been charged in full, since their lease may have
         run out."""
         return not self._is_sure() and self.book.has_leased
-
-    def forget_idle(self) -> None:
-        """Accounts that nobody spends from any more, as those of a day that is over."""
-        now = self.clock.monotonic()
-        if self.book.forget_empty(lambda view: view.is_idle(now)):
-            self._plans.clear()
-        for account, view in list(self._views.items()):
-            if view.is_idle(now) and not self.book.has(account):
-                del self._views[account]
-                self._plans.clear()
-
-    def views(self) -> list[AccountView]:
-        return list(self._views.values())
 
     def _new_book(self) -> Book:
         name, folder = self._new_name(), self.settings.journals
@@ -246,44 +217,9 @@ class LeasedLedger:
         sure = self.settings.lease_seconds * _SURE_SHARE
         return self.clock.monotonic() < self.book.renewed_at + sure
 
-    # Plans
+    # Slices
 
-    def _plan_at_once(self, spender: Spender) -> _Plan | None:
-        budgets = self._known.at_once(spender.tenant)
-        if budgets is None:
-            return None
-        plan = self._plans.get(spender)
-        if plan is not None and plan.budgets is budgets and self.clock.time() < plan.until:
-            return plan
-        return self._new_plan(spender, budgets)
-
-    async def _read_plan(self, spender: Spender) -> _Plan:
-        return self._new_plan(spender, await self._known.read(spender.tenant))
-
-    def _new_plan(self, spender: Spender, budgets: tuple[Budget, ...]) -> _Plan:
-        now = self.clock.time()
-        slices = [self.book.slice(self._view(one)) for one in obeyed(budgets, spender, now)]
-        plan = _Plan(
-            budgets,
-            period_bounds("day", now)[1],
-            tuple(slices),
-            tuple(slice_ for slice_ in slices if slice_.view.binds_other_work),
-        )
-        if len(self._plans) >= _MOST_PLANS:
-            self._plans.clear()
-        self._plans[spender] = plan
-        return plan
-
-    def _view(self, one: Obeyed) -> AccountView:
-        view = self._views.get(one.account)
-        if view is None:
-            view = AccountView.of(one, self.clock.monotonic())
-            self._views[one.account] = view
-        elif view.budget != one.budget:
-            view.change(one.budget)
-        return view
-
-    def _in_book(self, plan: _Plan, reservation: Reservation) -> list[Slice]:
+    def _in_book(self, plan: Plan, reservation: Reservation) -> list[Slice]:
         """The plan's slices in the book of the reservation, which may be an older one."""
         slices = plan.model if reservation.model else plan.other
         return [reservation.book.slice(slice_.view) for slice_ in slices]
@@ -293,14 +229,12 @@ class LeasedLedger:
         own = all(slice_ in found.slices for slice_ in slices)
         return own or (found.book is self.book and not self.has_lapsed())
 
-    # Slices
-
     async def _take_leased(self, spender: Spender, upper: Amount, model: bool) -> tuple[Slice, ...]:
         waited = False
         while True:
             if self.has_lapsed():
                 self.rotate()
-            plan = self._plan_at_once(spender) or await self._read_plan(spender)
+            plan = self.plans.at_once(spender) or await self.plans.read(spender)
             slices = plan.model if model else plan.other
             if (self._is_sure() or not self.book.has_leased) and take(slices, upper):
                 return slices

@@ -64,7 +64,7 @@ class Upkeep:
         renewable = now - ledger.settings.lease_seconds * _RENEW_SHARE
         for book in (*ledger.draining, ledger.book):
             await ledger.report(book, renew=book.renewed_at <= renewable and book.has_leased)
-        ledger.forget_idle()
+        ledger.plans.forget_idle()
         self._look()
 
     async def recover(self) -> None:
@@ -76,7 +76,7 @@ class Upkeep:
     def _learn(self, now: float) -> None:
         elapsed, self._ticked_at = now - self._ticked_at, now
         if elapsed > 0:
-            for view in self._ledger.views():
+            for view in self._ledger.plans.views():
                 view.tick(now, elapsed, self._ledger.settings.processes)
 
     def _wants_new_book(self) -> bool:
@@ -92,7 +92,9 @@ class Upkeep:
         if now - self._looked_at < _LOOK_SHARE * seconds:
             return
         self._looked_at = now
-        recent = [view for view in self._ledger.views() if now - view.active_at <= 2 * seconds]
+        recent = [
+            view for view in self._ledger.plans.views() if now - view.active_at <= 2 * seconds
+        ]
         recent.sort(key=lambda view: -view.active_at)
         for view in recent[:_LOOKED_AT]:
             self._ledger.leasing.look(view)
