@@ -6,13 +6,13 @@ import json
 def test_the_list_says_what_is_done_and_why_some_do_not_apply(run) -> None:
     scenarios = {one["name"]: one for one in json.loads(run("chaos", "list", "--json").stdout)}
     assert scenarios["overload"]["faults"] == [1]
-    assert scenarios["cache-server-down"]["not_applicable"]
+    assert scenarios["index-shard-missing"]["not_applicable"]
     assert "overload" in run("chaos", "list").stdout
 
 
 def test_one_that_does_not_apply_is_no_failure(run, tmp_path) -> None:
     page = tmp_path / "chaos.html"
-    ended = run("chaos", "run", "cache-server-down", "--report", str(page))
+    ended = run("chaos", "run", "index-shard-missing", "--report", str(page))
     assert ended.returncode == 0
     assert "not_applicable" in ended.stdout
     assert "does not apply" in page.read_text()

@@ -4,6 +4,7 @@ from typing import Final
 
 from ragstone.lab.chaos.scenario import Scenario
 from ragstone.lab.chaos.scenarios import (
+    cache,
     clients,
     dependencies,
     ingestion,
@@ -20,6 +21,7 @@ SCENARIOS: Final[tuple[Scenario, ...]] = tuple(
             *latency.SCENARIOS,
             *dependencies.SCENARIOS,
             *model.SCENARIOS,
+            *cache.SCENARIOS,
             *clients.SCENARIOS,
             *process.SCENARIOS,
             *ingestion.SCENARIOS,

@@ -195,13 +195,6 @@ SCENARIOS: Final = (
         quick=True,
     ),
     Scenario(
-        name="cache-server-down",
-        faults=(26,),
-        does="The cache server is down, slow, or answers garbage.",
-        expects="Served without the cache.",
-        not_applicable="The cache is in the process; there is no cache server yet.",
-    ),
-    Scenario(
         name="records-locked",
         faults=(27,),
         does="Another process holds the write lock of the records.",
