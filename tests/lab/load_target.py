@@ -13,6 +13,7 @@ ANSWER = {
     "degraded": [],
     "cache": "off",
     "usage": {"input_tokens": 900, "output_tokens": 12},
+    "receipt": {"nanodollars": 900_000, "shared_by": 3},
 }
 
 Script = Callable[["Request"], Awaitable[None]]

@@ -16,6 +16,7 @@ from ragstone.lab.load.plan import LoadPlan, plan_load
 from ragstone.lab.load.questions import Key, Question
 from ragstone.lab.load.reading import AnswerEvents, ChatEvents, Heard
 from ragstone.lab.load.recorder import Received
+from ragstone.lab.load.report import report_of
 from ragstone.lab.load.requests import RequestForm, RequestWriter
 from ragstone.lab.load.runner import run_load
 from ragstone.lab.load.schedule import Behaviour
@@ -218,6 +219,8 @@ async def test_the_text_and_the_usage_are_those_of_the_answer() -> None:
     assert result.received[0].text == "word0 word1 word2 "
     assert result.rows["input_tokens"].tolist() == [900]
     assert result.rows["output_tokens"].tolist() == [12]
+    assert result.rows["nanodollars"].tolist() == [300_000]
+    assert report_of(result).cost_dollars == 0.0003
 
 
 async def test_requests_say_deadline_key_collection_and_conversation() -> None:

@@ -16,6 +16,11 @@ class _Usage(msgspec.Struct, frozen=True):
     completion_tokens: int = 0
 
 
+class _Receipt(msgspec.Struct, frozen=True):
+    nanodollars: int = 0
+    shared_by: int = 1
+
+
 class _Answer(msgspec.Struct, frozen=True):
     """Our answer, our search result, and what an OpenAI response has of ours in `ragstone`."""
 
@@ -23,6 +28,7 @@ class _Answer(msgspec.Struct, frozen=True):
     answer_kind: str = ""
     degraded: list[str] = []
     cache: str = "off"
+    receipt: _Receipt = _Receipt()
     usage: _Usage = _Usage()
     passages: list[msgspec.Raw] | None = None
 
@@ -73,6 +79,7 @@ class Heard:
         "errors",
         "input_tokens",
         "malformed",
+        "nanodollars",
         "output_tokens",
         "text",
     )
@@ -95,6 +102,8 @@ class Heard:
         self.cached = False
         self.input_tokens = 0
         self.output_tokens = 0
+        self.nanodollars = 0
+        """By its receipt, its part where several share the cost."""
         self.text: list[str] | None = [] if keep_text else None
 
     def content(self, text: str) -> None:
@@ -115,6 +124,7 @@ class Heard:
     def answered(self, answer: _Answer) -> None:
         self.answer_kind, self.degraded = answer.answer_kind, answer.degraded
         self.cached = answer.cache == "hit"
+        self.nanodollars = answer.receipt.nanodollars // max(1, answer.receipt.shared_by)
 
 
 class Reader(Protocol):

@@ -28,6 +28,7 @@ ROW: Final = np.dtype(
         ("contents", "i4"),
         ("input_tokens", "i4"),
         ("output_tokens", "i4"),
+        ("nanodollars", "i8"),
     ]
 )
 """One request. `scheduled` is in seconds since the run's beginning; `lateness`, `first` and
@@ -101,6 +102,7 @@ class Recorder:
             heard.contents,
             heard.input_tokens,
             heard.output_tokens,
+            heard.nanodollars,
         )
         self.ended += 1
         self.outcomes[outcome] += 1

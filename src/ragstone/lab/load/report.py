@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ragstone.domain.principal import PRIORITIES
+from ragstone.domain.usage import NANODOLLARS
 from ragstone.lab.load.distribution import Distribution
 from ragstone.lab.load.outcome import ANSWERED, REFUSED, Outcome
 from ragstone.lab.load.runner import LoadResult
@@ -111,7 +112,7 @@ class LoadReport(msgspec.Struct, frozen=True, kw_only=True):
     output_tokens: int
     output_tokens_per_second: float
     cost_dollars: float | None
-    """At the prices given; None without."""
+    """At the prices given, else by the receipts; None where those say nothing."""
     by_key: list[Group]
     by_priority: list[Group]
     later_turns: Group | None
@@ -166,7 +167,7 @@ def report_of(result: LoadResult, *, prices: Prices | None = None) -> LoadReport
         input_tokens=int(spent[0]),
         output_tokens=int(spent[1]),
         output_tokens_per_second=int(spent[1]) / duration,
-        cost_dollars=_cost(int(spent[0]), int(spent[1]), prices),
+        cost_dollars=_cost(every, prices),
         by_key=_by_key(result, rows),
         by_priority=_by_priority(rows, plan.within),
         later_turns=_later(every, plan.within),
@@ -220,10 +221,11 @@ def _share(part: float, whole: float) -> float:
     return float(part) / float(whole) if whole else 0.0
 
 
-def _cost(input_tokens: int, output_tokens: int, prices: Prices | None) -> float | None:
+def _cost(rows: NDArray[np.void], prices: Prices | None) -> float | None:
     if prices is None:
-        return None
-    return (input_tokens * prices.input + output_tokens * prices.output) / 1e6
+        return int(rows["nanodollars"].sum()) / NANODOLLARS or None
+    tokens = int(rows["input_tokens"].sum()), int(rows["output_tokens"].sum())
+    return (tokens[0] * prices.input + tokens[1] * prices.output) / 1e6
 
 
 def _group(name: str, rows: NDArray[np.void], within: float) -> Group:
