@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import time
 
 from tests.processes.conftest import Model, Serve, Served
 
@@ -49,3 +50,19 @@ async def test_the_places_of_all_gateways_are_as_many_as_set(
     statuses = [await one for one in asked]
     assert set(statuses) == {200, 503}
     assert 1 <= statuses.count(200) <= 4
+
+
+async def test_a_quota_is_one_over_gateways_and_engine(serve: Serve) -> None:
+    limit = 20
+    served = serve(2, QUOTAS__TENANT_REQUESTS_PER_MINUTE=str(limit))
+    began = time.monotonic()
+    await served.ingest(TEXTS)  # the engine's
+    search = {"query": "items", "collection": "help"}
+    asked = [served.ask("POST", "/v1/search", search) for _ in range(30)]  # the gateways'
+    statuses = [status for status, _ in await asyncio.gather(*asked)]
+    empty = {"documents": []}
+    statuses += [(await served.ask("POST", "/v1/documents", empty))[0] for _ in range(5)]
+    within = limit * (1 + (time.monotonic() - began) / 60)
+    let_in = 1 + sum(status != 429 for status in statuses)
+    assert set(statuses) <= {200, 400, 429}
+    assert limit <= let_in <= within
