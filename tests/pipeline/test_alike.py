@@ -2,7 +2,7 @@
 
 import pytest
 
-from ragstone.pipeline.alike import meaning
+from ragstone.pipeline.alike import meaning, meaning_digest
 
 
 @pytest.mark.parametrize(
@@ -17,6 +17,7 @@ from ragstone.pipeline.alike import meaning
 )
 def test_alike(one: str, other: str) -> None:
     assert meaning(one) == meaning(other)
+    assert meaning_digest(one) == meaning_digest(other)
 
 
 @pytest.mark.parametrize(
@@ -45,6 +46,7 @@ def test_alike(one: str, other: str) -> None:
 )
 def test_not_alike(one: str, other: str) -> None:
     assert meaning(one) != meaning(other)
+    assert meaning_digest(one) != meaning_digest(other)
 
 
 def test_a_question_of_nothing_but_idle_words_has_a_meaning() -> None:

@@ -24,8 +24,10 @@ def show_stats(typer_context: typer.Context) -> None:
         print_json(found)
         return
     uses = [{**use, "hit_ratio": _percent(use["hit_ratio"])} for use in found["caches"]]
-    columns = ("cache", "hit_ratio", "hits", "joined", "misses", "stale")
+    columns = ("cache", "hit_ratio", "hits", "joined", "misses", "stale", "false_hits")
     print_rows(context, uses, columns, empty="No caches.")
+    if off := found["semantic_off"]:
+        typer.echo(f"The semantic tier has switched itself off in {off} processes.")
     typer.echo()
     columns = ("holds", "store", "entries", "bytes", "max_bytes", "available")
     print_rows(context, found["stores"], columns, empty="Nothing is kept: cache.enabled is off.")

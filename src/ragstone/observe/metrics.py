@@ -98,6 +98,9 @@ class Metrics:
         self.cache_false_hits = counter(
             "rag_cache_false_hits_total", "Kept answers that a fresh one contradicts.", "cache"
         )
+        self.semantic_off = gauge(
+            "rag_cache_semantic_off", "Processes whose semantic tier has switched itself off."
+        )
         self.retrieval_results = Histogram(
             "rag_retrieval_results",
             "Passages found for a question.",

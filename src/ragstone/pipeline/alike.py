@@ -6,6 +6,7 @@ differ is a short list: letter case, endings of words, politeness, articles and 
 """
 
 import re
+from hashlib import blake2b
 from typing import Final, NamedTuple
 
 from ragstone.pipeline.cues import STOP_WORDS, stem
@@ -101,6 +102,12 @@ def meaning(question: str) -> Meaning:
         asks=frozenset(asks),
         names=_names(question),
     )
+
+
+def meaning_digest(question: str) -> bytes:
+    """The same for questions of one meaning, and for no others; 16 bytes."""
+    parts = [sorted(part) if isinstance(part, frozenset) else part for part in meaning(question)]
+    return blake2b(repr(parts).encode(errors="replace"), digest_size=16).digest()
 
 
 _NAME: Final = re.compile(r"(?<=[^.!?:\s] )[\"'“(]?([A-ZÀ-Þ][\w’'-]+)|[\"“]([^\"”]+)[\"”]")

@@ -2,9 +2,9 @@
 
 Looked up after retrieval, by everything that the other keys hold but the question's words: who may
 read what, the application, the models, the recipe, and the packed passages with their versions.
-What is kept there is a short list of earlier questions; one of them will do where nothing that
-could change the answer differs (`alike`) and the vectors are close. A question inside a
-conversation never takes part. Off by default; docs/decisions/0011-semantic-cache.md.
+What is kept there is a short list of earlier questions, without their words; one of them will do
+where nothing that could change the answer differs (`alike`) and the vectors are close. A question
+inside a conversation never takes part. Off by default; docs/decisions/0011-semantic-cache.md.
 """
 
 from array import array
@@ -15,7 +15,7 @@ import msgspec
 from ragstone.domain.answer import Answer
 from ragstone.domain.kept import KeptAnswer
 from ragstone.domain.passage import Passage
-from ragstone.pipeline.alike import meaning
+from ragstone.pipeline.alike import meaning_digest
 from ragstone.pipeline.asked import Asked
 from ragstone.pipeline.lookup import LookedUp, PromptLookedUp, model_names
 from ragstone.pipeline.material import Material
@@ -29,9 +29,10 @@ MOST_QUESTIONS: Final = 16
 
 
 class _Earlier(msgspec.Struct, frozen=True, array_like=True):
-    """A question that was answered."""
+    """A question that was answered; its words are not kept."""
 
-    text: str
+    means: bytes
+    """Digest of its `Meaning`."""
     vector: bytes
     """Single precision, in the machine's order."""
     prompt_key: bytes
@@ -75,10 +76,10 @@ async def recall_similar(
     if place is None or asked.cache != "use":
         return None
     kept = None
-    means = meaning(asked.question.text)
+    means = meaning_digest(asked.question.text)
     best, least = None, place.similarity
     for earlier in await _earlier(place):
-        if meaning(earlier.text) == means:
+        if earlier.means == means:
             likeness = cosine(place.vector, array("f", earlier.vector))
             if likeness >= least:
                 best, least = earlier, likeness
@@ -103,9 +104,10 @@ async def remember_similar(
         return
     if not may_be_kept(asked.question, answer):
         return
-    text = asked.question.text
-    others = [one for one in await _earlier(place) if one.text != text]
-    own = _Earlier(text, array("f", place.vector).tobytes(), prompt.key)
+    others = [one for one in await _earlier(place) if one.prompt_key != prompt.key]
+    own = _Earlier(
+        meaning_digest(asked.question.text), array("f", place.vector).tobytes(), prompt.key
+    )
     questions = _Questions(
         documents=sorted({(p.document_id, p.version) for p in material.passages}),
         epoch=found.collection.cache_epoch,

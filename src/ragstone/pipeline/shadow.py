@@ -69,6 +69,7 @@ class SemanticTier:
         wrong, compared = sum(self._outcomes), len(self._outcomes)
         if self.is_on and wilson_lower(wrong, compared) > self.most_false:
             self.is_on = False
+            self.metrics.semantic_off.set(1)
             _log.warning("semantic cache switched off", false_hits=wrong, compared=compared)
 
 

@@ -23,6 +23,8 @@ class CacheUse(msgspec.Struct, frozen=True, kw_only=True):
     misses: int
     stale: int
     """Found, but not given because something had changed."""
+    false_hits: int
+    """Of the semantic tier, of the share that is compared: a fresh answer contradicted them."""
     hit_ratio: float | None
     """Share of hits and joined among all; null where nobody looked."""
 
@@ -43,6 +45,8 @@ class StoreView(msgspec.Struct, frozen=True, kw_only=True):
 class CacheView(msgspec.Struct, frozen=True):
     caches: list[CacheUse]
     stores: list[StoreView]
+    semantic_off: int = 0
+    """Processes in which the semantic tier has switched itself off."""
 
 
 class Cleared(msgspec.Struct, frozen=True):
@@ -61,8 +65,11 @@ async def get_cache(call: Call) -> Response:
     counted: dict[tuple[str, str], float] = {}
     for labels, value in metrics.values("rag_cache_requests_total"):
         counted[labels["cache"], labels["outcome"]] = value
+    for labels, value in metrics.values("rag_cache_false_hits_total"):
+        counted[labels["cache"], "false"] = value
     uses = [_use(name, counted) for name in _CACHES]
-    return call.json(CacheView(uses, _stores(metrics, stats)))
+    off = int(sum(value for _, value in metrics.values("rag_cache_semantic_off")))
+    return call.json(CacheView(uses, _stores(metrics, stats), off))
 
 
 async def delete_cache(call: Call) -> Response:
@@ -96,6 +103,7 @@ def _use(name: str, counted: dict[tuple[str, str], float]) -> CacheUse:
         joined=joined,
         misses=misses,
         stale=stale,
+        false_hits=int(counted.get((name, "false"), 0)),
         hit_ratio=(hits + joined) / asked if asked else None,
     )
 
