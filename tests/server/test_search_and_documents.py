@@ -205,3 +205,20 @@ async def test_filters_at_their_bounds_are_taken(server: Running) -> None:
     status, found = await server.json("POST", "/v1/search", body)
     assert status == 200, found
     assert len(found["passages"]) == 1
+
+
+async def test_an_estimate_says_what_would_be_done_and_does_nothing(server: Running) -> None:
+    await _upload(server, ("care.md", CARE.encode()))
+    form = _form(("care.md", CARE.encode()), ("new.md", b"# New\n\nA sentence."), ("bad.pdf", b"x"))
+    async with server.http.post("/v1/documents?estimate=true", data=form) as response:
+        assert response.status == 200
+        found = await response.json()
+    assert (found["documents"], found["unchanged"], found["nanodollars"]) == (2, 1, 0)
+    assert found["chunks"] == 1
+    assert found["tokens"] > 0
+    assert [source["source_name"] for source in found["sources"]] == ["care.md", "new.md"]
+    assert [error["external_id"] for error in found["errors"]] == ["bad.pdf"]
+    _, listed = await server.json("GET", "/v1/documents?collection=help")
+    assert "new.md" not in {document["external_id"] for document in listed["documents"]}
+    status, refused = await server.json("POST", "/v1/documents?estimate=perhaps", {})
+    assert (status, refused["error"]["code"]) == (400, "invalid_request")
