@@ -29,8 +29,8 @@ def show_stats(typer_context: typer.Context) -> None:
     if off := found["semantic_off"]:
         typer.echo(f"The semantic tier has switched itself off in {off} processes.")
     typer.echo()
-    columns = ("holds", "store", "entries", "bytes", "max_bytes", "available")
-    print_rows(context, found["stores"], columns, empty="Nothing is kept: cache.enabled is off.")
+    figures = ("holds", "store", "entries", "bytes", "max_bytes", "available")
+    print_rows(context, found["stores"], figures, empty="Nothing is kept: cache.enabled is off.")
 
 
 @cache_app.command("clear")
