@@ -147,6 +147,9 @@ async def afresh(
     passages = material.passages
     async with Stage("recall", deadline, trace):
         earlier = await look_up_prompt(material, asked, found, s)
+        similar = None
+        if earlier.kept is None:
+            similar = await recall_similar(material, asked, found, s)
     if earlier.kept is not None:
         permit.free_slot()
         given = replay(
@@ -157,7 +160,6 @@ async def afresh(
             yield event
         return
 
-    similar = await recall_similar(material, asked, found, s)
     if similar is not None:
         permit.free_slot()
         given = replay(
