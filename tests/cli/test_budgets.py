@@ -49,7 +49,7 @@ def test_budgets_are_set_listed_and_removed(run: Run, tmp_path: Path) -> None:
     assert (budget["scope"], budget["name"], budget["period"]) == ("user", "*", "day")
     said = run("budgets", "set", "--limit", "1500", "--hard-limit", "1600.5").stdout
     assert "$1,500.00 (hard $1,600.50) a month for tenant default." in said
-    run("budgets", "set", "--limit", "900000", "--unit", "tokens", "--app", "assistant")
+    run("budgets", "set", "--limit", "900000", "--unit", "tokens", "--app", "ragstone")
     (line,) = json.loads(run("budgets", "list", "--json").stdout)[0]["standing"]
     asyncio.run(_spend(tmp_path / "home" / "records.sqlite3", budget, line["period_start"]))
     listed = run("budgets", "list").stdout

@@ -65,10 +65,10 @@ def _row(running: Running, hours_ago: float = 0, **names: Any) -> UsageRow:
 
 
 async def test_a_budget_is_set_seen_changed_and_removed(server: Running) -> None:
-    wanted = {"scope": "app", "name": "assistant", "limit": "50", "hard_limit": 60.5}
+    wanted = {"scope": "app", "name": "ragstone", "limit": "50", "hard_limit": 60.5}
     status, made = await server.json("PUT", "/v1/budgets", wanted)
     assert status == 200
-    assert (made["scope"], made["name"], made["period"]) == ("application", "assistant", "month")
+    assert (made["scope"], made["name"], made["period"]) == ("application", "ragstone", "month")
     assert made["limit"] == {"dollars": "50.00", "nanodollars": 50_000_000_000}
     assert made["hard_limit"]["dollars"] == "60.50"
     status, changed = await server.json("PUT", "/v1/budgets", {**wanted, "limit": 40})
@@ -132,6 +132,7 @@ async def test_budgets_of_tokens_are_whole_numbers(server: Running) -> None:
         ({"name": ""}, "name", "for which user"),
         ({"scope": "tenant"}, "name", "Leave `name` out"),
         ({"scope": "key", "name": "key_none"}, "name", "There is no key 'key_none'"),
+        ({"scope": "app", "name": "ragston"}, "name", "Did you mean 'ragstone'?"),
         ({"name": "x" * 201}, None, "200"),
         ({"surprise": 1}, None, "surprise"),
     ],
@@ -176,6 +177,12 @@ async def test_the_operator_may_name_a_tenant(server: Running) -> None:
     await _used(server, _row(server), _row(server, tenant="other"))
     _, found = await server.json("GET", "/v1/usage?by=tenant&tenant=other")
     assert [line["by"] for line in found["lines"]] == ["other"]
+
+
+@pytest.mark.parametrize("name", ["*", "search", "embeddings", "ingestion"])
+async def test_work_that_is_no_answer_may_have_a_budget(server: Running, name: str) -> None:
+    wanted = {"scope": "application", "name": name, "limit": 5}
+    assert (await server.json("PUT", "/v1/budgets", wanted))[0] == 200
 
 
 async def test_a_budget_for_a_key_needs_that_key(server: Running) -> None:

@@ -1,7 +1,7 @@
 """Budgets over HTTP: seen, set and removed with the scope `admin`."""
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from decimal import Decimal, InvalidOperation
 from itertools import groupby
 from typing import Annotated, Any, Final, TypeVar, get_args
@@ -9,6 +9,7 @@ from typing import Annotated, Any, Final, TypeVar, get_args
 import msgspec
 from starlette.responses import Response
 
+from ragstone.apps import APPLICATIONS
 from ragstone.domain.budget import (
     EACH,
     Budget,
@@ -19,6 +20,7 @@ from ragstone.domain.budget import (
 )
 from ragstone.domain.errors import InvalidRequest, UnknownBudget, did_you_mean
 from ragstone.domain.usage import NANODOLLARS, dollars_text
+from ragstone.ingest.funds import APPLICATION as INGESTION
 from ragstone.server.call import Call
 from ragstone.server.documents import Deleted
 from ragstone.server.tenants import managed_tenant, tenants_in_view
@@ -30,6 +32,8 @@ SCOPES: Final[dict[str, BudgetScope]] = {
     "app": "application",
 }
 """By the words for them."""
+APPLICATION_NAMES: Final = (*APPLICATIONS, "search", "embeddings", INGESTION)
+"""Those that answer, and what other work that costs is counted under."""
 _UNITS: Final[dict[str, BudgetUnit]] = {"dollars": "nanodollars", "tokens": "tokens"}
 _PERIODS: Final[dict[str, BudgetPeriod]] = {"day": "day", "month": "month"}
 _MOST: Final = 10**18
@@ -124,8 +128,11 @@ async def put_budget(call: Call) -> Response:
     wanted = await call.body(_REQUEST)
     tenant = managed_tenant(call, wanted.tenant)
     budget = _budget(wanted, tenant, now=call.system.clock.time())
-    if budget.scope == "key" and budget.name != EACH:
-        await _require_key(call, tenant, budget.name)
+    if budget.scope == "key":
+        keys = await call.system.records.keys()
+        _require_known(budget, [key.id for key in keys if key.tenant == tenant])
+    elif budget.scope == "application":
+        _require_known(budget, APPLICATION_NAMES)
     return call.json(_view(await call.system.budgets.put_budget(budget)))
 
 
@@ -233,13 +240,12 @@ def _whose(scope: BudgetScope, name: str, tenant: str) -> str:
     return name
 
 
-async def _require_key(call: Call, tenant: str, key_id: str) -> None:
-    """A budget for a key that is not there would bind nobody."""
-    keys = [key.id for key in await call.system.records.keys() if key.tenant == tenant]
-    if key_id not in keys:
+def _require_known(budget: Budget, known: Sequence[str]) -> None:
+    """A budget for a key or an application that is not there would bind nobody."""
+    if budget.name != EACH and budget.name not in known:
         raise InvalidRequest(
-            f"There is no key {key_id[:80]!r}.",
-            remedy=did_you_mean(key_id[:80], keys, what="keys"),
+            f"There is no {budget.scope} {budget.name[:80]!r}.",
+            remedy=did_you_mean(budget.name[:80], known, what=f"{budget.scope}s"),
             field="name",
         )
 
