@@ -60,14 +60,14 @@ def main() -> None:
     print("                 answers  model calls    dollars  differing  in change")
     with_caches = outcome_of(plan)
     show("with caches", with_caches)
-    without = outcome_of(replace(plan, caches=False))
+    without = outcome_of(replace(plan, caches=False, judged=False))
     show("without", without)
     print(
         f"model calls {with_caches.model_calls / without.model_calls:.3f}, dollars "
         f"{with_caches.nanodollars / without.nanodollars:.3f} of those without; "
         f"{time.perf_counter() - began:.0f} s"
     )
-    if with_caches.wrong or without.wrong:
+    if with_caches.wrong:
         raise SystemExit(1)
 
 

@@ -13,6 +13,7 @@ it.
 
 import hashlib
 import unicodedata
+from functools import lru_cache
 from typing import Final
 from zlib import crc32
 
@@ -49,18 +50,18 @@ def question_key(
 ) -> bytes:
     """The address of the answer to this question, as this principal would get it now."""
     asked = msgspec.structs.replace(question, text=_normal(question.text))
-    return _digest(
-        "question",
-        principal.tenant,
-        principal.access_tokens(),
-        collection.generation,
-        collection.cache_epoch,
-        asked,
-        application.name,
-        application.prompt_version,
-        models,
-        recipe,
-    )
+    own = (collection.generation, collection.cache_epoch, principal.access_tokens(), asked)
+    digest = _of_all_questions(
+        principal.tenant, application.name, application.prompt_version, tuple(models), recipe
+    ).copy()
+    digest.update(_ENCODER.encode(own))
+    return digest.digest()
+
+
+@lru_cache(maxsize=1024)
+def _of_all_questions(*parts: object) -> "hashlib._Hash":
+    """The beginning of the keys of questions, which is the same for most of them."""
+    return hashlib.sha256(_ENCODER.encode((_FORMAT, "question", *parts)))
 
 
 def prompt_key(
@@ -110,7 +111,8 @@ def evidence_key(
 
 
 def _normal(text: str) -> str:
-    return " ".join(unicodedata.normalize("NFC", text).split())
+    composed = text if text.isascii() else unicodedata.normalize("NFC", text)
+    return " ".join(composed.split())
 
 
 def _digest(*parts: object) -> bytes:

@@ -181,9 +181,10 @@ def endpoint(
 
     async def serve(request: Request) -> Response:
         trace = Trace(system.metrics, new_trace_id(request.headers.get("traceparent")))
-        nobody = Arrival.of_nobody(system)
+        arrived: Arrival | None = request.scope.get(ARRIVAL)
         client = Client(request.receive)
-        call = Call(request, system, nobody, trace, route, client, refusals, rooms)
+        sender = arrived or Arrival.of_nobody(system)
+        call = Call(request, system, sender, trace, route, client, refusals, rooms)
         try:
             if scope is not None:
                 arrived = request.scope.get(ARRIVAL)
@@ -223,6 +224,7 @@ def unexpected(trace_id: str) -> InternalError:
 async def read_body(request: Request, limit: int) -> bytes:
     """The whole body. Raises `PayloadTooLarge` before more than `limit` bytes are held."""
     expected_length(request, limit)
+    declared = declared_length(request.headers)
     parts: list[bytes] = []
     size = 0
     async with body_timeout(_BODY_SECONDS) as timeout:
@@ -231,6 +233,8 @@ async def read_body(request: Request, limit: int) -> bytes:
             if size > limit:
                 raise _too_large(limit)
             parts.append(part)
+            if size == declared:
+                break  # what is to come is empty, and a timer costs as much as an answer's key
             timeout.reschedule((timeout.when() or 0.0) + len(part) / _BODY_RATE)
     return b"".join(parts)
 
