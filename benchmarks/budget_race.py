@@ -24,7 +24,7 @@ from running_site import Site, site
 CLIENTS: Final = 64
 SAMPLE: Final = 100
 TRIES: Final = 40
-BEHAVIOUR: Final = {"first_token_seconds": 0.05, "token_seconds": 0.002, "tokens": 60}
+BEHAVIOUR: Final = {"first_token_seconds": 0.05, "token_seconds": 0.01, "tokens": 60}
 SETTINGS: Final = {
     "LLM__INPUT_PRICE": "0.5",
     "LLM__OUTPUT_PRICE": "20",
@@ -125,13 +125,13 @@ async def run(served: Site, questions: int, kills: int, seed: int) -> None:
         await asyncio.sleep(5)
         standing = await race.budgets()
         settled = int(standing["settled"]["nanodollars"]) - before
-        spent = (await race.model_calls() - calls) * each
+        asked = await race.model_calls() - calls
         given = cap - before
         print(
             f"{questions} questions in {seconds:.0f} s, {race.killed} processes killed: "
             f"{dict(race.outcomes)}\n"
-            f"budget {given / 1e9:.6f} dollars; asked of the model {spent / 1e9:.6f} "
-            f"({spent / given:.1%}), receipts say {race.told / 1e9:.6f}, "
+            f"{asked} calls of the model; budget {given / 1e9:.6f} dollars, "
+            f"receipts of answers {race.told / 1e9:.6f}, "
             f"charged {settled / 1e9:.6f} ({settled / given:.2%}), "
             f"still out {standing['outstanding']}"
         )

@@ -1,0 +1,114 @@
+"""What a killed process left in its journal is charged once, and the rest is free again."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from ragstone.governance.ledger import LeasedLedger, Upkeep, recovery
+from ragstone.governance.ledger.recovery import UNFINISHED, recover_journals
+from tests.governance.test_leased_ledger import ANNA, BERT, Site, budget, dollars, row
+from tests.virtual_loop import run
+
+
+async def kill(ledger: LeasedLedger, upkeep: Upkeep) -> None:
+    """As if the process ended here: its locks are gone, and nothing more is said."""
+    await upkeep.close()
+    await ledger.leasing.close()
+    for book in (*ledger.draining, ledger.book):
+        book.leave()
+
+
+def test_settled_once_open_in_full_and_the_rest_free(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        site = Site(journals=tmp_path)
+        await site.store.put_budget(budget(10_000))
+        ledger = site.ledger()
+        reported = await ledger.reserve(ANNA, dollars(100))
+        ledger.settle(reported, dollars(11), [row(ANNA, 11)])
+        await asyncio.sleep(1.5)
+        assert await site.store.settled() == 11
+        unreported = await ledger.reserve(ANNA, dollars(100))
+        ledger.settle(unreported, dollars(22), [row(ANNA, 22)])
+        shared = await ledger.reserve(ANNA, dollars(101))
+        await ledger.join(shared, BERT)
+        await kill(ledger, site.upkeeps[0])
+        assert await recover_journals(tmp_path, site.store, seconds=30) == 1
+        assert await recover_journals(tmp_path, site.store, seconds=30) == 0
+        assert await site.store.settled() == 11 + 22 + 101
+        assert await site.store.outstanding() == 0
+        totals = await site.store.usage("acme", by="model", since=0, until=site.clock.time() + 1)
+        assert {total.by: total.nanodollars for total in totals} == {"m": 33, UNFINISHED: 101}
+        users = await site.store.usage("acme", by="user", since=0, until=site.clock.time() + 1)
+        assert {total.by: total.nanodollars for total in users} == {"anna": 33 + 51, "bert": 50}
+
+    run(scenario())
+
+
+def test_a_report_that_arrived_without_an_answer_counts_once(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        site = Site(journals=tmp_path)
+        await site.store.put_budget(budget(10_000))
+        ledger = site.ledger()
+        ledger.settle(await ledger.reserve(ANNA, dollars(100)), dollars(40), [row(ANNA, 40)])
+        site.store.loses_answers = True
+        await asyncio.sleep(2.5)
+        assert await site.store.settled() == 40  # it has arrived
+        ledger.settle(await ledger.reserve(ANNA, dollars(60)), dollars(5), [row(ANNA, 5)])
+        await kill(ledger, site.upkeeps[0])
+        site.store.loses_answers = False
+        assert await recover_journals(tmp_path, site.store, seconds=30) == 1
+        assert (await site.store.settled(), await site.store.outstanding()) == (45, 0)
+        [total] = await site.store.usage("acme", by="tenant", since=0, until=site.clock.time() + 1)
+        assert (total.nanodollars, total.questions) == (45, 2)
+
+    run(scenario())
+
+
+def test_a_recovery_that_is_broken_off_is_taken_up(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        site = Site(journals=tmp_path)
+        await site.store.put_budget(budget(10_000))
+        ledger = site.ledger()
+        ledger.settle(await ledger.reserve(ANNA, dollars(100)), dollars(40), [row(ANNA, 40)])
+        await kill(ledger, site.upkeeps[0])
+        recovering = asyncio.create_task(recover_journals(tmp_path, site.store, seconds=30))
+        await asyncio.sleep(0.0015)  # reported, and the answer is on its way
+        recovering.cancel()
+        await asyncio.gather(recovering, return_exceptions=True)
+        assert await recover_journals(tmp_path, site.store, seconds=30) == 1
+        assert (await site.store.settled(), await site.store.outstanding()) == (40, 0)
+
+    run(scenario())
+
+
+def test_of_another_boot_the_end_may_be_missing_so_the_lease_charges(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scenario() -> None:
+        site = Site(journals=tmp_path)
+        await site.store.put_budget(budget(800))
+        ledger = site.ledger()
+        ledger.settle(await ledger.reserve(ANNA, dollars(100)), dollars(40), [row(ANNA, 40)])
+        await kill(ledger, site.upkeeps[0])
+        leased = await site.store.settled() + await site.store.outstanding()
+        monkeypatch.setattr(recovery, "boot_id", lambda: "another")
+        assert await recover_journals(tmp_path, site.store, seconds=30) == 1
+        assert await site.store.settled() == 40
+        await asyncio.sleep(31)
+        await site.store.expire()
+        assert (await site.store.settled(), await site.store.outstanding()) == (leased, 0)
+
+    run(scenario())
+
+
+def test_a_journal_of_the_living_is_left_alone(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        site = Site(journals=tmp_path)
+        ledger = site.ledger()
+        await ledger.reserve(ANNA, dollars(100))
+        assert await recover_journals(tmp_path, site.store, seconds=30) == 0
+        await site.end(ledger)
+        assert not list(tmp_path.iterdir())
+
+    run(scenario())
