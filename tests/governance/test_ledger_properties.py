@@ -132,7 +132,7 @@ class Budgets(RuleBasedStateMachine):
         if call.charged is None:
             call.charged = spent
 
-    @rule(place=st.integers(0, 2), journal_lost=st.sampled_from([False, False, False, True]))
+    @rule(place=st.integers(0, 2), journal_lost=st.integers(0, 15).map(lambda chance: chance == 15))
     def kill(self, place: int, journal_lost: bool) -> None:
         process = self.processes[place]
         self.run(self._kill(process))
@@ -163,13 +163,29 @@ class Budgets(RuleBasedStateMachine):
     def begin_a_new_book(self, place: int) -> None:
         self.processes[place].ledger.rotate()
 
-    @rule(seconds=st.sampled_from([0.001, 0.1, 1.0, 3.0, 25.0, 40.0]))
+    @rule(
+        target=calls,
+        place=st.integers(0, 2),
+        upper=st.integers(1, 100),
+        part=st.floats(0, 1),
+        spender=st.sampled_from([ANNA, BERT]),
+    )
+    def spend(self, place: int, upper: int, part: float, spender: Spender) -> Call | None:
+        call = self.reserve(place, upper, spender, None)
+        self.settle(call, part)
+        return call
+
+    @rule(seconds=st.sampled_from([0.001, 0.1, 1.0, 1.5, 3.0, 25.0, 40.0]))
     def wait(self, seconds: float) -> None:
         self.run(asyncio.sleep(seconds))
 
-    @rule(away=st.booleans(), loses_answers=st.booleans())
-    def store_fails(self, away: bool, loses_answers: bool) -> None:
-        self.store.away, self.store.loses_answers = away, loses_answers
+    @rule(away=st.booleans(), seconds=st.sampled_from([0.0, 0.5, 1.5, 20.0, 50.0]))
+    def store_fails(self, away: bool, seconds: float) -> None:
+        """It is away, or its answers get lost: until the next wait, or for so many seconds."""
+        self.store.away, self.store.loses_answers = away, not away
+        if seconds:
+            self.run(asyncio.sleep(seconds))
+            self.store_is_well()
 
     @rule()
     def store_is_well(self) -> None:

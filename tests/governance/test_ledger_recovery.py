@@ -65,6 +65,26 @@ def test_a_report_that_arrived_without_an_answer_counts_once(tmp_path: Path) -> 
     run(scenario())
 
 
+def test_a_report_that_never_arrived_is_given_by_the_recovery(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        site = Site(journals=tmp_path)
+        await site.store.put_budget(budget(10_000))
+        ledger = site.ledger()
+        ledger.settle(await ledger.reserve(ANNA, dollars(100)), dollars(40), [row(ANNA, 40)])
+        site.store.away = True
+        await asyncio.sleep(2.5)
+        ledger.settle(await ledger.reserve(ANNA, dollars(60)), dollars(5), [row(ANNA, 5)])
+        await asyncio.sleep(2.5)
+        await kill(ledger, site.upkeeps[0])
+        site.store.away = False
+        assert await recover_journals(tmp_path, site.store, seconds=30) == 1
+        assert (await site.store.settled(), await site.store.outstanding()) == (45, 0)
+        [total] = await site.store.usage("acme", by="tenant", since=0, until=site.clock.time() + 1)
+        assert (total.nanodollars, total.questions) == (45, 2)
+
+    run(scenario())
+
+
 def test_a_recovery_that_is_broken_off_is_taken_up(tmp_path: Path) -> None:
     async def scenario() -> None:
         site = Site(journals=tmp_path)
