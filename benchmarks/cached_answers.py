@@ -109,7 +109,7 @@ async def throughput(url: str, requests: list[bytes], seconds: float) -> float:
     began = time.perf_counter()
     await asyncio.gather(*(one(asker, number) for number, asker in enumerate(askers)))
     took = time.perf_counter() - began
-    if any([closed(asker) for asker in askers]):
+    if sum(closed(asker) for asker in askers):
         raise SystemExit(f"{url} refused: {askers[0].body!r}")
     return answered / took
 
