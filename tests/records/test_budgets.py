@@ -184,6 +184,16 @@ async def test_a_lease_asked_for_again_under_its_number_grants_once(
     assert sum(grant.amount for grant in (*other, *same_of_another)) == 26
 
 
+async def test_what_was_freed_is_not_granted_again_under_its_number(
+    budgets: BudgetRecords,
+) -> None:
+    await budgets.put_budget(a_budget())
+    await budgets.lease("h1", [a_want()], seconds=LEASE, number=1)
+    await budgets.report(a_report(1, last=True), seconds=LEASE)
+    (grant,) = await budgets.lease("h1", [a_want()], seconds=LEASE, number=1)
+    assert (grant.amount, grant.used) == (0, 0)
+
+
 async def test_numbers_are_kept_for_a_while(budgets: BudgetRecords, clock: VirtualClock) -> None:
     await budgets.put_budget(a_budget())
     await budgets.lease("h1", [a_want()], seconds=LEASE, number=1)

@@ -81,6 +81,7 @@ class MemoryBudgets:
         holder.sequence = report.sequence
         if report.last:
             holder.ended = True
+            holder.answers.clear()  # what was granted is free again
             for account, slice_ in list(holder.slices.items()):
                 self._put(holder, account, freed(self._accounts[account], slice_), Slice())
 
