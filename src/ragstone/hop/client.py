@@ -10,6 +10,7 @@ from typing import Final
 from ragstone.domain.errors import DependencyError
 from ragstone.hop.address import EngineAddress
 from ragstone.hop.connection import ConnectionBroken, EngineConnection
+from ragstone.hop.patience import Patience
 from ragstone.hop.refusals import refusal_of
 
 _SENT_AT_MOST: Final = 3
@@ -29,7 +30,8 @@ class EngineClient:
 
     def __init__(self, address: EngineAddress, *, token: str, timeout_seconds: float) -> None:
         """`timeout_seconds` bounds each question, the wait for a restart included; an engine
-        that listens and does not answer is waited for two seconds at most."""
+        that listens and does not answer is waited for two seconds at most, and for less while
+        it is known to be silent."""
         self.address = address
         self._token = token
         self._timeout_seconds = timeout_seconds
@@ -37,6 +39,7 @@ class EngineClient:
         """The last one in is used first, so that the others may be closed."""
         self._open: set[EngineConnection] = set()
         self._heads: dict[str, bytes] = {}
+        self._patience = Patience()
         self._closed = False
 
     async def ask(
@@ -84,8 +87,9 @@ class EngineClient:
                 continue
             sent += 1
             try:
-                async with asyncio.timeout(answer_seconds):
-                    answer = await connection.exchange(request)
+                with self._patience.waiting(answer_seconds) as seconds:
+                    async with asyncio.timeout(seconds):
+                        answer = await connection.exchange(request)
             except ConnectionBroken:
                 if sent == _SENT_AT_MOST:
                     raise

@@ -1,0 +1,42 @@
+"""How long an engine that listens is waited for, once it has said nothing for too long."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+SHORT_SECONDS: Final = 0.25
+"""An answer takes milliseconds. A silent engine costs each question this much, and not two
+seconds for the collection and two more for the search."""
+
+
+class Patience:
+    """After a question that was given up, one at a time has all its time, to see whether the
+    engine is back, and the others a short one; any answer ends that. Like a breaker half open,
+    but it refuses nobody: an engine that was only slow is found out at once."""
+
+    __slots__ = ("_silent", "_trying")
+
+    def __init__(self) -> None:
+        self._silent = False
+        self._trying = False
+
+    @contextmanager
+    def waiting(self, seconds: float | None) -> Iterator[float | None]:
+        """Around one question that may take so long: how long it is waited for; None: no limit.
+
+        A `TimeoutError` that leaves it says that the engine was silent.
+        """
+        tries = self._silent and not self._trying and seconds is not None
+        if self._silent and not tries and seconds is not None:
+            seconds = min(seconds, SHORT_SECONDS)
+        self._trying = self._trying or tries
+        try:
+            yield seconds
+        except TimeoutError:
+            self._silent = True
+            raise
+        else:
+            self._silent = False
+        finally:
+            if tries:
+                self._trying = False
