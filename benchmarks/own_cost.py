@@ -190,9 +190,8 @@ async def measure(count: int, deltas: int, *, profile: bool) -> None:
     with tempfile.TemporaryDirectory() as folder:
         async with open_system(settings.model_copy(update={"home": Path(folder)})) as system:
             embedder = FreeEmbedder(MiniLmEmbedder())
-            system.services = replace(
-                system.services, embedder=embedder, index=FreeIndex(), model=FreeModel(deltas)
-            )
+            system.use_model(FreeModel(deltas))
+            system.services = replace(system.services, embedder=embedder, index=FreeIndex())
             await system.records.ensure_collection("default", "default", embedder.identity)
             await _report(system, count, profile=profile)
 

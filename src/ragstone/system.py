@@ -106,7 +106,7 @@ class System:
         return self.services.model.name if self.services.model else EXTRACTIVE
 
     def use_model(self, model: LanguageModel | None) -> None:
-        """From the next question on, `model` writes the answers, for nothing, without limits or retries."""
+        """From the next question on, `model` writes the answers, for nothing and without limits."""
         route = direct_route(model, self.clock) if model is not None else None
         prices = msgspec.structs.replace(self.services.prices, models=None, best=None)
         self.services = replace(self.services, model=route, prices=prices)
