@@ -29,7 +29,7 @@ from ragstone.domain.errors import (
 from ragstone.domain.principal import Principal, Priority, Scope
 from ragstone.observe.trace import Trace, new_trace_id
 from ragstone.pipeline.admit import admit
-from ragstone.pipeline.stage import Stage
+from ragstone.pipeline.stage import Stage, arm_when_waiting
 from ragstone.ports import Permit
 from ragstone.resilience.admission import weight_of
 from ragstone.resilience.deadline import Deadline
@@ -227,6 +227,7 @@ async def read_body(request: Request, limit: int) -> bytes:
     declared = declared_length(request.headers)
     parts: list[bytes] = []
     size = 0
+    until = asyncio.get_running_loop().time() + _BODY_SECONDS
     async with body_timeout(_BODY_SECONDS) as timeout:
         async for part in request.stream():
             size += len(part)
@@ -234,8 +235,9 @@ async def read_body(request: Request, limit: int) -> bytes:
                 raise _too_large(limit)
             parts.append(part)
             if size == declared:
-                break  # what is to come is empty, and a timer costs as much as an answer's key
-            timeout.reschedule((timeout.when() or 0.0) + len(part) / _BODY_RATE)
+                break  # what is to come is empty, and setting a timer is dear
+            until += len(part) / _BODY_RATE
+            timeout.reschedule(until)
     return b"".join(parts)
 
 
@@ -255,10 +257,14 @@ def body_seconds(size: int) -> float:
 @asynccontextmanager
 async def body_timeout(seconds: float) -> AsyncGenerator[asyncio.Timeout, None]:
     """Raises `RequestTimeout` when what is inside takes longer."""
-    timeout = asyncio.timeout(seconds)
+    timeout = asyncio.timeout(None)
     try:
         async with timeout:
-            yield timeout
+            arming = arm_when_waiting(timeout, seconds)
+            try:
+                yield timeout
+            finally:
+                arming.cancel()
     except TimeoutError:
         if not timeout.expired():
             raise
