@@ -52,12 +52,40 @@ async def test_statistics_tell_requests_outcomes_and_attempts_at_a_question() ->
             stats = await response.json()
         async with http.get("/stats/questions") as response:
             attempts = await response.json()
+        async with http.get("/stats/starts") as response:
+            starts = await response.json()
         async with http.get("/elsewhere") as response:
             assert response.status == 404
     assert stats["requests"] == 4
     assert stats["outcomes"] == {"complete": 3, "bad_request": 1}
     assert attempts[question_hash("a")] == 2
     assert stats["most_attempts"] == 2
+    assert [question for question, _ in starts[:3]] == [*map(question_hash, "aab")]
+    assert [at for _, at in starts] == sorted(at for _, at in starts)
+
+
+async def test_statistics_tell_the_tokens_that_a_provider_would_charge_for() -> None:
+    body = {"model": "m", "messages": [{"role": "user", "content": "What is it?!"}], "stream": True}
+    async with (
+        simulator(tokens=9, thinking_tokens=2) as running,
+        aiohttp.ClientSession(running.control) as http,
+    ):
+        async with http.post("/v1/chat/completions", json={**body, "stream": False}) as response:
+            usage = (await response.json())["usage"]
+        async with http.post("/v1/chat/completions", json=body) as response:
+            await response.read()
+        await http.put("/control", json={"faults": [{"kind": "cut", "after_tokens": 4}]})
+        async with http.post("/v1/chat/completions", json=body) as response:
+            with pytest.raises(aiohttp.ClientPayloadError):
+                await response.read()
+        await http.put("/control", json={"faults": [{"kind": "error"}]})
+        async with http.post("/v1/chat/completions", json=body) as response:
+            assert response.status == 500
+        async with http.get("/stats") as response:
+            stats = await response.json()
+    assert (usage["prompt_tokens"], usage["completion_tokens"]) == (3, 9)
+    assert stats["input_tokens"] == {"complete": 6, "cut": 3}
+    assert stats["output_tokens"] == {"complete": 18, "cut": 4}
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import numpy as np
 from ragstone.lab.simulate.behaviour import Behaviour, Fault
 from ragstone.lab.simulate.http import Request
 from ragstone.lab.simulate.script import Pace, Step, in_one_piece
+from ragstone.lab.simulate.stats import Tokens
 from ragstone.lab.simulate.text import question_hash
 from ragstone.lab.simulate.wires import openai_refusal
 from ragstone.models.embedders.fake import HashingEmbedder
@@ -46,6 +47,7 @@ class _AskedVectors:
         self._request = request
         self._texts = [request.input] if isinstance(request.input, str) else request.input
         self._embedder = embedder
+        self.tokens = Tokens(sum(map(len, self._texts)) // 4)
 
     @property
     def question(self) -> str:
@@ -61,7 +63,7 @@ class _AskedVectors:
 
     def _body(self) -> bytes:
         vectors = [self._encoded(self._embedder.vector(text)) for text in self._texts]
-        tokens = sum(len(text) for text in self._texts) // 4
+        tokens = self.tokens.input
         return msgspec.json.encode(
             {
                 "object": "list",

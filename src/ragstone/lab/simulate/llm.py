@@ -9,6 +9,7 @@ import msgspec
 from ragstone.lab.simulate.behaviour import Behaviour, Fault, Lognormal, draw
 from ragstone.lab.simulate.http import Request
 from ragstone.lab.simulate.script import Pace, Step, in_one_piece, streamed
+from ragstone.lab.simulate.stats import Tokens
 from ragstone.lab.simulate.text import answer_words, question_hash
 from ragstone.lab.simulate.wires import AnthropicWire, OpenAIWire, Wire
 
@@ -81,7 +82,10 @@ class ModelService:
 class _AskedModel:
     """Implements `simulator.Asked`."""
 
-    def __init__(self, prompt: str, wire: Wire, limit: int | None, stream: bool) -> None:
+    def __init__(
+        self, prompt: str, wire: Wire, limit: int | None, stream: bool, prompt_tokens: int
+    ) -> None:
+        self.tokens = Tokens(prompt_tokens)
         self._prompt = prompt
         self._wire = wire
         self._limit = limit
@@ -103,27 +107,30 @@ class _AskedModel:
             tokens, reason = max(1, self._limit), "length"
         words = answer_words(self._prompt, tokens)
         if self._stream:
-            return streamed(self._wire, words, reason, behaviour, fault, pace)
+            return streamed(self._wire, words, reason, behaviour, fault, pace, self.tokens)
         waits: list[float | Lognormal] = [behaviour.first_token_seconds]
         waits += [behaviour.token_seconds] * (tokens - 1 + behaviour.thinking_tokens)
+        self.tokens.output = tokens  # whether or not anybody waits for it
         body = self._wire.whole("".join(words), reason, tokens)
         return in_one_piece(body, waits, fault, pace)
 
 
 def _asked_openai(request: _ChatRequest) -> _AskedModel:
     options = request.stream_options
+    sent = _tokens(request.messages)
     wire = OpenAIWire(
         model=request.model,
-        prompt_tokens=_tokens(request.messages),
+        prompt_tokens=sent,
         wants_usage=options is not None and options.include_usage,
     )
     limit = request.max_completion_tokens or request.max_tokens
-    return _AskedModel(_last(request.messages), wire, limit, request.stream)
+    return _AskedModel(_last(request.messages), wire, limit, request.stream, sent)
 
 
 def _asked_anthropic(request: _MessagesRequest) -> _AskedModel:
-    wire = AnthropicWire(model=request.model, prompt_tokens=_tokens(request.messages))
-    return _AskedModel(_last(request.messages), wire, request.max_tokens, request.stream)
+    sent = _tokens(request.messages)
+    wire = AnthropicWire(model=request.model, prompt_tokens=sent)
+    return _AskedModel(_last(request.messages), wire, request.max_tokens, request.stream, sent)
 
 
 def _last(messages: list[_Message]) -> str:

@@ -10,6 +10,7 @@ import msgspec
 from ragstone.lab.simulate.behaviour import Behaviour, Fault
 from ragstone.lab.simulate.http import Request
 from ragstone.lab.simulate.script import Pace, Step, in_one_piece
+from ragstone.lab.simulate.stats import Tokens
 from ragstone.lab.simulate.text import question_hash
 from ragstone.lab.simulate.wires import openai_refusal
 
@@ -48,6 +49,7 @@ class _AskedOrder:
 
     def __init__(self, request: _RerankRequest) -> None:
         self._request = request
+        self.tokens = Tokens(0)  # it tells no usage
 
     @property
     def question(self) -> str:

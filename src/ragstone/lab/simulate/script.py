@@ -14,6 +14,7 @@ from ragstone.lab.simulate.http import (
     chunk,
     whole_response,
 )
+from ragstone.lab.simulate.stats import Tokens
 from ragstone.lab.simulate.text import thoughts
 from ragstone.lab.simulate.wires import Wire
 
@@ -73,16 +74,18 @@ def in_one_piece(
 
 
 def streamed(
-    wire: Wire, words: list[str], reason: str, b: Behaviour, fault: Fault | None, pace: Pace
-) -> Iterator[Step]:
-    """An event stream, framed and sliced as the behaviour says."""
-    events = _events(wire, words, reason, b, fault, pace)
+    wire: Wire, words: list[str], reason: str, b: Behaviour, fault: Fault | None, pace: Pace,
+    used: Tokens,
+) -> Iterator[Step]:  # fmt: skip
+    """An event stream, framed and sliced as the behaviour says; counts what it has written."""
+    events = _events(wire, words, reason, b, fault, pace, used)
     return _framed(events, b)
 
 
 def _events(
-    wire: Wire, words: list[str], reason: str, b: Behaviour, fault: Fault | None, pace: Pace
-) -> Iterator[Step]:
+    wire: Wire, words: list[str], reason: str, b: Behaviour, fault: Fault | None, pace: Pace,
+    used: Tokens,
+) -> Iterator[Step]:  # fmt: skip
     """Events without HTTP, an empty one where only the head is due."""
     if b.head_early or b.ping_seconds:
         yield 0.0, b""
@@ -100,6 +103,7 @@ def _events(
             yield from _silent(wire, fault, b)
         yield from _waiting(pause, unsent + encode(text), wire, b)
         unsent = b""
+        used.output += number >= b.thinking_tokens
         pause = pace(b.token_seconds)
     yield 0.0, wire.ending(reason, len(words))
 

@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Iterator
+from functools import partial
 from typing import Final, Protocol
 
 import msgspec
@@ -12,7 +13,7 @@ from ragstone.lab.simulate.behaviour import Behaviour, Fault, Lognormal, draw
 from ragstone.lab.simulate.exchange import Exchange, Places
 from ragstone.lab.simulate.http import Connection, Request
 from ragstone.lab.simulate.script import Pace, Step, is_refusal, refused
-from ragstone.lab.simulate.stats import Counts, Stats
+from ragstone.lab.simulate.stats import Counts, Stats, Tokens
 from ragstone.lab.simulate.wheel import TimerWheel
 
 _NO_SUCH_PATH: Final = b'{"error":{"message":"There is nothing under this path.","code":null}}'
@@ -25,6 +26,11 @@ class Asked(Protocol):
     @property
     def question(self) -> str:
         """Equal for every attempt at the same question."""
+        ...
+
+    @property
+    def tokens(self) -> Tokens:
+        """Those used so far: its script counts."""
         ...
 
     def refusal(self, fault: Fault) -> tuple[int, bytes]:
@@ -84,6 +90,10 @@ class Simulator:
         """How often each question was asked, by its hash."""
         return dict(self._counts.attempts)
 
+    def starts(self) -> list[tuple[str, float]]:
+        """The hash of each request's question, and when it came."""
+        return list(self._counts.starts)
+
     def handle(self, request: Request, connection: Connection) -> None:
         """Answer one request, at once or later."""
         fixed = self._service.fixed(request)
@@ -93,7 +103,7 @@ class Simulator:
         try:
             asked = self._service.read(request)
         except (msgspec.MsgspecError, UnicodeDecodeError):
-            self._counts.begun("")
+            self._counts.begun("", self._wheel.now())
             self._counts.ended("bad_request")
             connection.respond(400, _BAD_REQUEST)
             return
@@ -104,20 +114,21 @@ class Simulator:
 
     def _answer(self, asked: Asked, connection: Connection) -> None:
         fault = self._behaviour.fault(self._chance)
-        self._counts.begun(asked.question)
+        self._counts.begun(asked.question, self._wheel.now())
         if fault is not None and is_refusal(fault):
             script = refused(*asked.refusal(fault), fault)
             Exchange(connection, script, fault.kind, self._wheel, self._refused).start()
             return
         script = asked.script(self._behaviour, fault, self._chance, self._pace)
         outcome = fault.kind if fault is not None else "complete"
-        self._places.enter(Exchange(connection, script, outcome, self._wheel, self._ended))
+        ended = partial(self._ended, asked.tokens)
+        self._places.enter(Exchange(connection, script, outcome, self._wheel, ended))
 
     def _refused(self, exchange: Exchange, outcome: str) -> None:
         self._counts.ended(outcome)
 
-    def _ended(self, exchange: Exchange, outcome: str) -> None:
-        self._counts.ended(outcome)
+    def _ended(self, tokens: Tokens, exchange: Exchange, outcome: str) -> None:
+        self._counts.ended(outcome, tokens)
         self._places.leave(exchange)
 
     def _paced(self, seconds: float | Lognormal) -> float:
@@ -150,6 +161,8 @@ class Simulator:
                 connection.respond(200, msgspec.json.encode(self.stats()))
             case ("GET", "/stats/questions"):
                 connection.respond(200, msgspec.json.encode(self.attempts()))
+            case ("GET", "/stats/starts"):
+                connection.respond(200, msgspec.json.encode(self.starts()))
             case ("POST", "/reset"):
                 self.reset()
                 connection.respond(200, msgspec.json.encode(self._behaviour))
