@@ -71,7 +71,7 @@ collections = Table(
     Column("name", Name, primary_key=True),
     Column("embedder", Json, nullable=False),
     Column("generation", BigInteger, nullable=False),
-    Column("cache_epoch", BigInteger, nullable=False),
+    Column("cache_epoch", BigInteger, nullable=False, server_default="0"),
     Column("next_version", BigInteger, nullable=False),
     Column("document_count", BigInteger, nullable=False),
     Column("chunk_count", BigInteger, nullable=False),

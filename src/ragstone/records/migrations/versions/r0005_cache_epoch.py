@@ -10,14 +10,12 @@ depends_on = None
 
 
 def upgrade() -> None:
-    with op.batch_alter_table("collections") as table:
-        table.add_column(
-            sa.Column("cache_epoch", sa.BigInteger(), nullable=False, server_default="0")
-        )
-    with op.batch_alter_table("collections") as table:
-        table.alter_column("cache_epoch", server_default=None)
+    # Not by batch, which makes the table anew: documents refer to it.
+    op.add_column(
+        "collections",
+        sa.Column("cache_epoch", sa.BigInteger(), nullable=False, server_default="0"),
+    )
 
 
 def downgrade() -> None:
-    with op.batch_alter_table("collections") as table:
-        table.drop_column("cache_epoch")
+    op.drop_column("collections", "cache_epoch")
