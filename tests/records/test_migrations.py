@@ -115,6 +115,34 @@ async def test_keys_of_the_first_version_keep_working_and_have_no_numbers_of_the
         engine.dispose()
 
 
+_DOCUMENT = """
+INSERT INTO documents (tenant, id, collection, external_id, title, version, content_hash, access,
+    metadata, chunk_count, character_count, source_name, created_at, updated_at)
+VALUES ('acme', 'd', 'help', 'd', 'D', 1, 'h', '[]', '{}', 1, 1, '', 5.0, 5.0)
+"""
+_COLLECTION = """
+INSERT INTO collections (tenant, name, embedder, generation, next_version, document_count,
+    chunk_count, created_at)
+VALUES ('acme', 'help', '{"name": "e", "dimensions": 2, "digest": "x"}', 3, 2, 1, 1, 5.0)
+"""
+
+
+async def test_collections_with_documents_are_upgraded(empty_url: str, clock: VirtualClock) -> None:
+    engine = open_engine(empty_url)
+    with for_writing(engine).begin() as connection:
+        command.upgrade(alembic_config(connection), "0001")
+        connection.execute(text(_COLLECTION))
+        connection.execute(text(_DOCUMENT))
+    records = SqlRecords.open(empty_url, clock)
+    try:
+        collection = await records.collection("acme", "help")
+        assert collection is not None
+        assert (collection.generation, collection.cache_epoch) == (3, 0)
+    finally:
+        await records.close()
+        engine.dispose()
+
+
 def test_the_newest_revision_can_be_taken_back(empty_url: str) -> None:
     engine = open_engine(empty_url)
     migrate(engine)
