@@ -69,12 +69,12 @@ class ScriptedModel:
                 await self._wait(self._delay if position else self._first_delay, deadline)
                 yield TextDelta(text, joined=self._joined and position > 0)
             self._fail_at(len(self._deltas))
-            yield self._finished
-        except GeneratorExit:
+        except (GeneratorExit, asyncio.CancelledError):
             self.closed_early += 1
             raise
         finally:
             self.open_streams -= 1
+        yield self._finished
 
     async def close(self) -> None:
         """Nothing to close."""
