@@ -148,3 +148,18 @@ async def test_a_whole_message_instead_of_a_stream_is_understood(model, server) 
     )
     usage = Usage(input_tokens=3, output_tokens=1)
     assert await said(model) == [TextDelta("All"), Finished(usage=usage, reason="stop")]
+
+
+@pytest.mark.parametrize(
+    "counted",
+    [
+        {"input_tokens": 0, "output_tokens": 0},
+        {"input_tokens": -3, "output_tokens": 1},
+        {"input_tokens": 3, "output_tokens": 10**30},
+        {"input_tokens": 3, "cache_read_input_tokens": -1, "output_tokens": 1},
+    ],
+)
+async def test_what_can_be_no_count_is_none(model, server, counted) -> None:
+    content = [{"type": "text", "text": "All"}]
+    server.reply = json_reply({"content": content, "stop_reason": "end_turn", "usage": counted})
+    assert (await said(model))[-1] == Finished(usage=None, reason="stop")

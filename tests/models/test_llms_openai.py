@@ -183,3 +183,35 @@ async def test_a_server_that_ignores_stream_is_understood(model, server) -> None
     )
     usage = Usage(input_tokens=3, output_tokens=1)
     assert await said(model) == [TextDelta("All"), Finished(usage=usage, reason="length")]
+
+
+@pytest.mark.parametrize(
+    "usage",
+    [
+        {"prompt_tokens": 0, "completion_tokens": 0},
+        {"prompt_tokens": -5, "completion_tokens": 2},
+        {"prompt_tokens": 5, "completion_tokens": -2},
+        {"prompt_tokens": 10**30, "completion_tokens": 2},
+        {"prompt_tokens": 5, "completion_tokens": 10**30},
+        {"prompt_tokens": 5, "completion_tokens": 2, "total_tokens": 10**30},
+    ],
+)
+async def test_what_can_be_no_count_is_none(model, server, usage) -> None:
+    end = openai_event({"choices": [], "usage": usage})
+    server.reply = stream_of(openai_event({"choices": [{"delta": {"content": "a"}}]}), STOP, end)
+    assert (await said(model))[-1].usage is None
+
+
+async def test_reasoning_that_is_in_the_total_alone_is_output(model, server) -> None:
+    usage = {"prompt_tokens": 5, "completion_tokens": 2, "total_tokens": 307}
+    server.reply = stream_of(STOP, openai_event({"choices": [], "usage": usage}), DONE)
+    assert (await said(model))[-1].usage == Usage(input_tokens=5, output_tokens=302)
+
+
+@pytest.mark.parametrize(("told", "cached"), [(-3, 0), (4, 4), (900, 5)])
+async def test_cached_tokens_are_within_the_prompt(model, server, told, cached) -> None:
+    details = {"cached_tokens": told}
+    usage = {"prompt_tokens": 5, "completion_tokens": 2, "prompt_tokens_details": details}
+    server.reply = stream_of(STOP, openai_event({"choices": [], "usage": usage}), DONE)
+    expected = Usage(input_tokens=5, output_tokens=2, cached_input_tokens=cached)
+    assert (await said(model))[-1].usage == expected

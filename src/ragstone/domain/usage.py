@@ -39,6 +39,9 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True):
         return self.input_tokens + self.output_tokens
 
 
+MOST_TOKENS: Final = 1 << 32
+"""Of one call. A provider that counts more, or less than none, has not counted."""
+
 NANODOLLARS: Final = 1_000_000_000
 """In a dollar."""
 

@@ -5,7 +5,7 @@ from typing import Any, Final, Literal
 import aiohttp
 import msgspec
 
-from ragstone.domain.usage import Usage
+from ragstone.domain.usage import MOST_TOKENS, Usage
 from ragstone.models.llms.exchange import StreamedModel, StreamLimits
 from ragstone.models.llms.pacing import Pace, unpaced
 from ragstone.models.llms.sse import ServerSentEvent
@@ -218,13 +218,19 @@ class _MessageReading:
         )
 
 
-def _counted(usage: _Usage) -> Usage:
-    """Anthropic counts cached tokens beside the input tokens, we count them in."""
+def _counted(usage: _Usage) -> Usage | None:
+    """Anthropic counts cached tokens beside the input tokens, we count them in. None where it is
+    no count: every prompt has tokens, and nobody gives some back."""
     cached = usage.cache_read_input_tokens or 0
     written = usage.cache_creation_input_tokens or 0
+    plain, output = usage.input_tokens or 0, usage.output_tokens or 0
+    if not all(0 <= count <= MOST_TOKENS for count in (plain, cached, written, output)):
+        return None
+    if not plain + cached + written:
+        return None
     return Usage(
-        input_tokens=(usage.input_tokens or 0) + cached + written,
-        output_tokens=usage.output_tokens or 0,
+        input_tokens=plain + cached + written,
+        output_tokens=output,
         cached_input_tokens=cached,
         written_input_tokens=written,
     )

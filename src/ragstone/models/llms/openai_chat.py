@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import aiohttp
 import msgspec
 
-from ragstone.domain.usage import Usage
+from ragstone.domain.usage import MOST_TOKENS, Usage
 from ragstone.models.llms.exchange import StreamedModel, StreamLimits
 from ragstone.models.llms.pacing import Pace, unpaced
 from ragstone.models.llms.sse import ServerSentEvent
@@ -40,6 +40,7 @@ class _PromptTokensDetails(msgspec.Struct, frozen=True):
 class _Usage(msgspec.Struct, frozen=True):
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
+    total_tokens: int | None = None
     prompt_tokens_details: _PromptTokensDetails | None = None
 
 
@@ -193,7 +194,7 @@ class _ChatReading:
         if completion.error is not None:
             raise self._errors.from_stream(completion.error)
         if completion.usage is not None:
-            self._usage = _counted(completion.usage)
+            self._usage = _counted(completion.usage) or self._usage
         text = ""
         for choice in completion.choices or ():
             self._has_choices = True
@@ -214,10 +215,15 @@ class _ChatReading:
         return message.content or ""
 
 
-def _counted(usage: _Usage) -> Usage:
+def _counted(usage: _Usage) -> Usage | None:
+    """None where it is no count: every prompt has tokens, and nobody gives some back."""
     details = usage.prompt_tokens_details
+    read, written = usage.prompt_tokens or 0, usage.completion_tokens or 0
+    # Some (xAI, Gemini) count reasoning, which is paid as output, in the total alone.
+    written = max(written, (usage.total_tokens or 0) - read)
+    if not 0 < read <= MOST_TOKENS or not 0 <= written <= MOST_TOKENS:
+        return None
+    cached = (details.cached_tokens or 0) if details else 0
     return Usage(
-        input_tokens=usage.prompt_tokens or 0,
-        output_tokens=usage.completion_tokens or 0,
-        cached_input_tokens=(details.cached_tokens or 0) if details else 0,
+        input_tokens=read, output_tokens=written, cached_input_tokens=min(max(0, cached), read)
     )
