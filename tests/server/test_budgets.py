@@ -120,6 +120,9 @@ async def test_budgets_of_tokens_are_whole_numbers(server: Running) -> None:
         ({"limit": "1e12"}, "limit", "at most 1,000,000,000"),
         ({"limit": "0.0000000001"}, "limit", "nine decimals"),
         ({"limit": "many"}, "limit", "above 0"),
+        ({"limit": "9E+999999"}, "limit", "at most 1,000,000,000"),
+        ({"limit": "1E-999999"}, "limit", "nine decimals"),
+        ({"limit": "sNaN"}, "limit", "above 0"),
         ({"limit": "9" * 500}, "limit", "above 0"),
         ({"limit": "0.1234567890000000000000000000000000001"}, "limit", "above 0"),
         ({"limit": "0.12345678900000000000000001"}, "limit", "nine decimals"),
@@ -231,6 +234,14 @@ async def test_usage_is_given_as_csv(server: Running, path: str, headers: dict[s
     assert {row["user"] for row in rows} == {'a "quoted", name', ""}
     assert {row["dollars"] for row in rows} == {"0.03"}
     assert {row["estimated"] for row in rows} == {"false"}
+
+
+@pytest.mark.parametrize("name", ["=1+1", "+1", "-1", "@sum(a1)", "\t=1"])
+async def test_names_in_csv_are_no_formulas(server: Running, name: str) -> None:
+    await _used(server, _row(server, user=name))
+    async with server.http.get("/v1/usage?by=user&format=csv") as response:
+        [row] = csv.DictReader(io.StringIO(await response.text()))
+    assert row["user"] == f"'{name}"
 
 
 @pytest.mark.parametrize(

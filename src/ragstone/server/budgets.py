@@ -197,13 +197,15 @@ def _word(word: str, known: Mapping[str, _T], field: str) -> _T:
 def _amount(given: str | float, unit: BudgetUnit, field: str) -> int:
     """In nano-dollars or tokens. Raises `InvalidRequest`."""
     scale, most = (NANODOLLARS, "1,000,000,000") if unit == "nanodollars" else (1, f"{_MOST:,}")
-    amount = _decimal(given) * scale
-    if not amount.is_finite() or not 0 < amount <= _MOST:
+    number = _decimal(given)
+    # Compared before it is multiplied: `9E999999` has no product.
+    if not number.is_finite() or not 0 < number <= _MOST // scale:
         raise InvalidRequest(
             f"`{field}` is {str(given)[:40]!r}.",
             remedy=f"Give a number above 0, and at most {most}.",
             field=field,
         )
+    amount = number * scale
     if amount != amount.to_integral_value():
         finest = "whole tokens" if scale == 1 else "at most nine decimals"
         raise InvalidRequest(

@@ -28,6 +28,7 @@ BY: Final[dict[str, UsageBy]] = {
 """By the words for them."""
 _SINCE: Final = "7d"
 _AGO: Final = re.compile(r"(\d{1,6})([hdw])")
+_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
 _SECONDS: Final = {"h": 3_600, "d": 86_400, "w": 7 * 86_400}
 
 
@@ -138,8 +139,14 @@ def _csv(by: str, lines: list[UsageLine]) -> str:
     fields = UsageSum.__struct_fields__
     writer.writerow([by, *fields])
     for line in lines:
-        writer.writerow([line.by, *(_cell(getattr(line, field)) for field in fields)])
+        writer.writerow([_inert(line.by), *(_cell(getattr(line, field)) for field in fields)])
     return text.getvalue()
+
+
+def _inert(name: str) -> str:
+    """A name that a spreadsheet would take for a formula is quoted, as OWASP advises: a tenant's
+    administrator chooses names, and the operator opens the file."""
+    return f"'{name}" if name.startswith(_FORMULA) else name
 
 
 def _cell(value: object) -> object:
