@@ -60,6 +60,7 @@ class Store(MemoryBudgets):
         super().__init__(clock)
         self.away = False
         self.loses_answers = False
+        self.trip_seconds = 0.001
         self.leases = 0
         self.reads = 0
 
@@ -83,7 +84,7 @@ class Store(MemoryBudgets):
         await self._way_back()
 
     async def _trip(self) -> None:
-        await asyncio.sleep(0.001)
+        await asyncio.sleep(self.trip_seconds)
         if self.away:
             raise RecordsUnavailable("The records are away.")
 
@@ -383,6 +384,30 @@ def test_within_its_slices_it_goes_on_without_the_records_until_the_lease_may_be
         ledger.settle(await ledger.reserve(ANNA, dollars(1)), dollars(1), [])
         await site.end(ledger)
         assert await site.store.settled() == 31
+
+    run(scenario())
+
+
+def test_nobody_waits_long_for_records_that_hang() -> None:
+    async def scenario() -> None:
+        site = Site()
+        await site.store.put_budget(budget(1_000))
+        ledger = site.ledger()
+        ledger.settle(await ledger.reserve(ANNA, dollars(10)), dollars(10), [])
+        site.store.trip_seconds = 60.0
+        times = []
+        for _ in range(3):
+            began = site.clock.monotonic()
+            with pytest.raises(RecordsUnavailable, match="in time"):
+                await ledger.reserve(ANNA, dollars(900))
+            times.append(site.clock.monotonic() - began)
+        assert times[0] == pytest.approx(2.0, abs=0.1)
+        assert max(times[1:]) < 0.1
+        site.store.trip_seconds = 0.001
+        await asyncio.sleep(61)
+        ledger.settle(await ledger.reserve(ANNA, dollars(900)), dollars(900), [])
+        await site.end(ledger)
+        assert (await site.store.settled(), await site.store.outstanding()) == (910, 0)
 
     run(scenario())
 

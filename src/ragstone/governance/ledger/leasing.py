@@ -17,6 +17,9 @@ from ragstone.ports import LEASE_ANSWER_SECONDS, BudgetStore, Clock
 
 _PAUSE_SECONDS: Final = 0.2
 """After a failed call nothing is asked for so long: a flood of questions is no flood of calls."""
+_PATIENCE_SECONDS: Final = 2.0
+"""How long a question waits for a call, which takes milliseconds. Behind a locked database it
+takes tens of seconds: the question then holds its place for nothing, and is refused instead."""
 
 Answer = dict[Account, Grant] | RagstoneError
 """Grants for all that was wanted, or why there are none."""
@@ -61,19 +64,34 @@ class Leasing:
         self._asking: asyncio.Task[None] | None = None
         self._unanswered: _Call | None = None
         self._under_way: frozenset[Account] = frozenset()
+        self._asked_at: float | None = None
+        """Since when the call under way is, or has been waited for."""
         self._number = 0
         self._failed: tuple[float, RagstoneError] | None = None
 
     async def ask(self, wants: Sequence[tuple[AccountView, int]]) -> Answer:
         """Asks for at least so much of each account, or with 0 only how it stands. Cancelling
-        ends the wait, not the call."""
+        ends the wait, not the call; so does an answer that does not come."""
         if self._failed is not None and self._is_paused():
             return self._failed[1]
         for view, least in wants:
             self._want(view, least, least)
         answer = self._answer
         assert answer is not None
-        return await asyncio.shield(answer)
+        try:
+            async with asyncio.timeout(self._patience()):
+                return await asyncio.shield(answer)
+        except TimeoutError:
+            return RecordsUnavailable(
+                "The records do not say in time what is left of the budgets.",
+                remedy="Ask again; if it lasts, see whether something locks the database.",
+            )
+
+    def _patience(self) -> float:
+        """Those who come while a call is late already do not wait as long again."""
+        if self._asked_at is None:
+            return _PATIENCE_SECONDS
+        return max(0.0, self._asked_at + _PATIENCE_SECONDS - self._clock.monotonic())
 
     def look(self, view: AccountView) -> None:
         """Learns how the account stands with the next call, for which nobody waits."""
@@ -125,12 +143,14 @@ class Leasing:
                 answer = self._answer
                 self._answer = asyncio.get_running_loop().create_future()
                 self._under_way = frozenset([one.view.account for one in wanted])
+                self._asked_at = self._clock.monotonic()
                 result = await self._ask_once(wanted)
+                self._asked_at = None
                 self._under_way = frozenset()
                 if answer is not None:
                     answer.set_result(result)
         finally:
-            self._asking = None
+            self._asking, self._asked_at = None, None
             for waiting in (answer, self._answer):
                 if waiting is not None and not waiting.done():
                     waiting.set_result(RecordsUnavailable("The server stops."))
