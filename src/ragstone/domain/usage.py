@@ -80,3 +80,5 @@ class Receipt(msgspec.Struct, frozen=True, kw_only=True):
     """How many asked the same at the same time and share the cost."""
     standing: Literal["normal", "economy", "exhausted"] = "normal"
     """How the budgets were when the question came; see docs/budgets.md."""
+    escalated_from: str | None = None
+    """The model whose answer was not good enough and was replaced; see docs/routing.md."""

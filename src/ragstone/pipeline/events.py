@@ -14,3 +14,5 @@ class Written(msgspec.Struct, frozen=True, kw_only=True):
     citations: list[Citation]
     usage: Usage
     model: str
+    labels: list[str] = []
+    """What does not hold of this text; noted only where it is the one that is told."""

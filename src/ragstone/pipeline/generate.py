@@ -88,6 +88,8 @@ async def generate(
             async with aclosing(writing) as pieces:
                 async for piece in pieces:
                     begun = True
+                    for label in piece.labels if isinstance(piece, Written) else ():
+                        trace.degrade(label)
                     yield piece
             return
         except (DependencyError, DeadlineExceeded, BudgetExhausted) as error:

@@ -219,6 +219,7 @@ class Bill:
             saved_nanodollars=dict(self._saved),
             shared_by=1 + len(self._sharers),
             standing=self.standing,
+            escalated_from=self.escalated_from,
         )
 
     def answered(self, model: str) -> None:

@@ -5,7 +5,6 @@ from typing import Final
 
 from ragstone.domain.answer import Citation, Span
 from ragstone.domain.passage import Passage
-from ragstone.observe.trace import Trace
 from ragstone.pipeline.citations import CitationFilter, statements_citing
 from ragstone.pipeline.cues import content_stems
 from ragstone.pipeline.units import split_units
@@ -14,24 +13,26 @@ _NUMBER: Final = re.compile(r"\d+(?:[.,]\d+)*")
 
 
 def verify(
-    text: str, filtered: CitationFilter, passages: list[Passage], trace: Trace
-) -> list[Citation]:
-    """The citations of a generated answer, in the order of their first use.
+    text: str, filtered: CitationFilter, passages: list[Passage]
+) -> tuple[list[Citation], list[str]]:
+    """The citations of a generated answer, in the order of their first use, and its labels.
 
-    Labels what does not hold: `citations_removed` (numbers that cite nothing were taken out),
+    They say what does not hold: `citations_removed` (numbers that cite nothing were taken out),
     `uncited` (no citation at all), `unverified_figures` (a cited statement has a number that
     its passages do not have).
     """
+    labels: list[str] = []
     if filtered.removed:
-        trace.degrade("citations_removed")
+        labels.append("citations_removed")
     if not filtered.cited:
-        trace.degrade("uncited")
+        labels.append("uncited")
     if _has_foreign_figures(text, filtered.cited, passages):
-        trace.degrade("unverified_figures")
-    return [
+        labels.append("unverified_figures")
+    citations = [
         cite(number, passages[number - 1], _supporting_span(text, number, passages[number - 1]))
         for number in filtered.cited
     ]
+    return citations, labels
 
 
 def cite(number: int, passage: Passage, span: Span) -> Citation:

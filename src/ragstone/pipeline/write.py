@@ -86,28 +86,25 @@ class ModelWriter:
             raise ModelProtocolError(
                 f"The model {self._bill.model} ended without an answer.", remedy="Try again."
             )
-        self._label(finished, shortened)
-        yield self._written(text, filtered, material)
+        yield self._written(text, filtered, material, _cuts(finished, shortened))
 
-    def _label(self, finished: Finished, shortened: bool) -> None:
-        """What was cut; a limit that was not reached has cost nothing."""
-        if finished.reason == "length" and shortened:
-            self._trace.degrade("shorter_answer")
-        if finished.reason in ("length", "filtered"):
-            self._trace.degrade(f"answer_cut_by_{finished.reason}")
-
-    def _written(self, text: str, filtered: CitationFilter, material: Material) -> Written:
+    def _written(
+        self, text: str, filtered: CitationFilter, material: Material, labels: list[str]
+    ) -> Written:
         kind: AnswerKind = "not_found"
         citations: list[Citation] = []
         if not _says_not_found(text, material.application):
-            kind, citations = "generated", verify(text, filtered, material.passages, self._trace)
+            kind = "generated"
+            citations, unsound = verify(text, filtered, material.passages)
+            labels = [*labels, *unsound]
         bill = self._bill
         if cut := material.saved_tokens:
             saved = bill.prices.model(bill.model).cost(Usage(input_tokens=cut))
             bill.saved("compression", saved)
         return Written(
-            text=text, kind=kind, citations=citations, usage=bill.usage, model=bill.model
-        )
+            text=text, kind=kind, citations=citations,
+            usage=bill.usage, model=bill.model, labels=labels,
+        )  # fmt: skip
 
     async def _billed(self, prompt: Prompt) -> AsyncGenerator[TextDelta | Finished, None]:
         """The model's events; what they cost is on the bill however they end."""
@@ -163,6 +160,16 @@ class ModelWriter:
             if not begun:
                 ladder.observe_first_token(left - self._deadline.remaining(), self._priority)
             raise
+
+
+def _cuts(finished: Finished, shortened: bool) -> list[str]:
+    """Labels of what was cut; a limit that was not reached has cost nothing."""
+    labels = []
+    if finished.reason == "length" and shortened:
+        labels.append("shorter_answer")
+    if finished.reason in ("length", "filtered"):
+        labels.append(f"answer_cut_by_{finished.reason}")
+    return labels
 
 
 def may_abstain(beginning: str, application: Application) -> bool:
