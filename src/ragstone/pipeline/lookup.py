@@ -115,8 +115,9 @@ async def _place(asked: Asked, s: Services) -> LookedUp:
         asked.question.collection, asked.principal, s.records, s.embedder.identity
     )
     key = question_key(
-        asked.question, asked.principal, collection, asked.application, model_names(s), s.recipe
-    )
+        asked.question, asked.principal, collection, asked.application, model_names(s),
+        s.reranker.name if s.reranker else "", s.recipe,
+    )  # fmt: skip
     return LookedUp(key, collection)
 
 

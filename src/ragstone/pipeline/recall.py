@@ -3,8 +3,10 @@
 Every input that could change the answer is part of the key, so an entry is never served
 where a fresh run would differ: tenant, access tokens, the collection's generation (any
 change of a document raises it) and epoch (raised when its cache is cleared), conversation,
-filters, application, prompt version, models and recipe. The key by prompt holds the evidence
-itself, so it outlives changes of other documents.
+filters, application, prompt version, models, reranker and recipe. The key by prompt holds the
+evidence itself, so it outlives changes of other documents. Both hold the moment at which the
+collection was made: a shared cache may know another one of the same name and counters, of another
+data folder or of one that was wiped.
 
 Of the question's text only what no reader sees is evened out: Unicode composition (NFC) and white
 space. Letter case is not: it tells `IT` from `it` and `Polish` from `polish`, and the model sees
@@ -31,7 +33,7 @@ from ragstone.pipeline.services import Recipe
 from ragstone.ports import CacheStore, Clock, Prompt
 from ragstone.resilience.ladder import costs_quality
 
-_FORMAT: Final = 1
+_FORMAT: Final = 2
 """Of `KeptAnswer` and `Told`: raised when they change, so that old entries are not found."""
 
 _DECODER: Final = msgspec.msgpack.Decoder(KeptAnswer)
@@ -46,13 +48,19 @@ def question_key(
     collection: Collection,
     application: Application,
     models: list[str],
+    reranker: str,
     recipe: Recipe,
 ) -> bytes:
     """The address of the answer to this question, as this principal would get it now."""
     asked = msgspec.structs.replace(question, text=_normal(question.text))
-    own = (collection.generation, collection.cache_epoch, principal.access_tokens(), asked)
+    own = (*_made(collection), collection.generation, principal.access_tokens(), asked)
     digest = _of_all_questions(
-        principal.tenant, application.name, application.prompt_version, tuple(models), recipe
+        principal.tenant,
+        application.name,
+        application.prompt_version,
+        tuple(models),
+        reranker,
+        recipe,
     ).copy()
     digest.update(_ENCODER.encode(own))
     return digest.digest()
@@ -77,7 +85,7 @@ def prompt_key(
     return _digest(
         "prompt",
         principal.tenant,
-        collection.cache_epoch,
+        _made(collection),
         prompt,
         evidence,
         application.prompt_version,
@@ -100,7 +108,7 @@ def evidence_key(
         "evidence",
         principal.tenant,
         principal.access_tokens(),
-        collection.cache_epoch,
+        _made(collection),
         msgspec.structs.replace(question, text=""),
         sorted((passage.chunk_id, passage.start, passage.end) for passage in passages),
         application.name,
@@ -108,6 +116,11 @@ def evidence_key(
         models,
         recipe,
     )
+
+
+def _made(collection: Collection) -> tuple[float, int]:
+    """Which collection of its name this is, and since when its answers are kept."""
+    return collection.created_at, collection.cache_epoch
 
 
 def _normal(text: str) -> str:
