@@ -3,15 +3,20 @@
 from datetime import UTC, datetime
 from decimal import Decimal
 from fractions import Fraction
+from typing import cast
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ragstone.assembly.guards import Guards
 from ragstone.assembly.prices import is_self_hosted, open_prices
 from ragstone.domain.errors import UnknownPrice
 from ragstone.domain.usage import Usage
 from ragstone.governance.prices import ALL_FREE, FREE, Price, Rate
+from ragstone.models.embedders.fake import HashingEmbedder
+from ragstone.observe.metrics import Metrics
+from ragstone.ports import Reranker
 from ragstone.settings import Settings
 from tests.clock import VirtualClock
 
@@ -209,3 +214,12 @@ def test_ones_own_addresses(address: str) -> None:
 )  # fmt: skip
 def test_public_addresses(address: str) -> None:
     assert not is_self_hosted(address)
+
+
+def test_what_is_billed_is_never_asked_twice_at_once() -> None:
+    settings = Settings(embedder={"provider": "openai", "model": "m", "base_url": "http://e/v1"})
+    guards = Guards(settings, VirtualClock(), Metrics())
+    embedder, reranker = HashingEmbedder(dimensions=8), cast(Reranker, object())
+    for billed in (True, False):
+        assert (guards.embedder(embedder, billed=billed)._hedge is None) is billed
+        assert (guards.reranker(reranker, billed=billed)._hedge is None) is billed

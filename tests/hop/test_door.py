@@ -5,11 +5,13 @@ import os
 import shutil
 import socket
 import tempfile
+from collections.abc import Sequence
 
 import aiohttp
 import pytest
 
 from ragstone.domain.errors import EmbedderError, IndexUnavailable, InvalidRequest
+from ragstone.domain.meter import count_tokens, metered
 from ragstone.domain.query import SearchRequest
 from ragstone.hop.address import EngineAddress, address_of
 from ragstone.hop.client import EngineClient
@@ -89,6 +91,23 @@ async def test_vectors_are_the_same_to_the_last_bit() -> None:
         assert await here.embed_documents(texts) == await there.embed_documents(texts)
         assert await here.embed_query(texts[0]) == await there.embed_query(texts[0])
         assert await here.embed_documents([]) == []
+
+
+class CountedEmbedder(HashingEmbedder):
+    async def embed_documents(self, texts: Sequence[str]) -> list[list[float]]:
+        count_tokens(7 * len(texts))
+        return await super().embed_documents(texts)
+
+
+async def test_what_the_engines_provider_counted_is_told() -> None:
+    there = CountedEmbedder(dimensions=8)
+    async with served(embedder=there) as door:
+        here = RemoteEmbedder(door.client(), there.identity)
+        with metered() as meter:
+            await here.embed_documents(["granite", "chalk", "kerb"])
+        with metered() as uncounted:
+            await here.embed_query("granite")
+    assert (meter.tokens, uncounted.tokens) == (21, 0)
 
 
 async def test_a_question_waits_for_an_engine_that_is_started_again() -> None:

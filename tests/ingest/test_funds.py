@@ -1,12 +1,14 @@
 """Ingestion that costs: told before, paid batch by batch, never beyond the cap."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 
 import pytest
 
 from ragstone.domain.budget import Amount, Spender
 from ragstone.domain.document import DocumentSource
 from ragstone.domain.errors import BudgetExhausted, EmbedderError
+from ragstone.domain.meter import count_tokens
 from ragstone.governance.ledger import UsageLedger
 from ragstone.governance.prices import Price, Rate
 from ragstone.ingest.funds import Cost, Funds
@@ -140,4 +142,29 @@ async def test_a_settlement_is_within_the_reservation(texts: Sequence[str]) -> N
     funds = Funds(purse, PRICE, "embedder")
     async with funds.paying("acme", texts):
         pass
+    assert purse.left["acme"] == 10**9 - funds.cost(texts).nanodollars
+
+
+async def test_the_providers_count_is_charged_also_of_a_call_that_failed_halfway() -> None:
+    purse = Purse()
+    funds = Funds(purse, PRICE, "embedder")
+    async with funds.paying("acme", ["One sentence."]):
+        count_tokens(7)
+    with suppress(EmbedderError):
+        async with funds.paying("acme", ["One sentence."]):
+            count_tokens(3)
+            raise EmbedderError("the second batch failed")
+    assert purse.left["acme"] == 10**9 - 7 - 3
+    assert [(row.nanodollars, row.usage.estimated) for row in purse.rows] == [
+        (7, False),
+        (3, False),
+    ]
+
+
+async def test_a_call_that_took_too_long_may_have_been_paid() -> None:
+    purse, texts = Purse(), ["One sentence."]
+    funds = Funds(purse, PRICE, "embedder")
+    with suppress(EmbedderError):
+        async with funds.paying("acme", texts):
+            raise EmbedderError("too slow") from TimeoutError()
     assert purse.left["acme"] == 10**9 - funds.cost(texts).nanodollars

@@ -13,6 +13,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from ragstone.domain.errors import EmbedderError, EmbedderRejected
+from ragstone.domain.meter import metered
 from ragstone.models.embedders.openai_http import OpenAiEmbedder
 from tests.clock import VirtualClock
 
@@ -260,3 +261,26 @@ async def test_one_failed_batch_fails_the_call(
     upstream.says("", status=500)
     with pytest.raises(EmbedderError):
         await embedder.embed_documents(["a"] * 300)
+
+
+async def test_what_the_server_counted_is_told_batch_by_batch(upstream: _Upstream) -> None:
+    async def answer(request: web.Request) -> web.StreamResponse:
+        texts = (await request.json())["input"]
+        if "bad" in texts:
+            return web.Response(status=500)
+        data = [{"index": i, "embedding": [1, 0]} for i in range(len(texts))]
+        usage = {"prompt_tokens": 10 * len(texts), "total_tokens": 10 * len(texts)}
+        return web.json_response({"data": data, "usage": usage})
+
+    upstream.answer = answer
+    embedder = OpenAiEmbedder(
+        base_url=upstream.url, model="m", dimensions=2, batch_size=4, parallel_batches=1
+    )
+    with metered() as whole:
+        await embedder.embed_documents(["a"] * 10)
+    with metered() as one:
+        await embedder.embed_query("a")
+    with metered() as part, pytest.raises(EmbedderError):
+        await embedder.embed_documents([*["a"] * 8, "bad"])
+    await embedder.close()
+    assert (whole.tokens, one.tokens, part.tokens) == (100, 10, 80)

@@ -99,8 +99,9 @@ class Guards:
         self.dependencies.append(dependency)
         return dependency
 
-    def embedder(self, embedder: Embedder) -> GuardedEmbedder:
-        """With second calls when it is a server, which may have replicas."""
+    def embedder(self, embedder: Embedder, *, billed: bool = False) -> GuardedEmbedder:
+        """With second calls when it is a server, which may have replicas, but not when it is
+        `billed`: each would be paid for, and one alone is reserved."""
         if self.settings.embedder.provider != "openai":
             return GuardedEmbedder(
                 embedder,
@@ -114,7 +115,7 @@ class Guards:
             self._broken_only("embedder", fair_seconds=_FAIR_SHARE * seconds),
             clock=self.clock,
             seconds=seconds,
-            hedge=self._hedge("embedder"),
+            hedge=None if billed else self._hedge("embedder"),
         )
 
     def index(self, index: Searcher) -> GuardedIndex:
@@ -125,14 +126,15 @@ class Guards:
             seconds=_LOCAL_SECONDS,
         )
 
-    def reranker(self, reranker: Reranker) -> GuardedReranker:
+    def reranker(self, reranker: Reranker, *, billed: bool = False) -> GuardedReranker:
+        """Without second calls when it is `billed`, as the embedder."""
         seconds = _WITHIN_STAGE * self.settings.reranker.timeout_seconds
         return GuardedReranker(
             reranker,
             self._broken_only("reranker", fair_seconds=_FAIR_SHARE * seconds),
             clock=self.clock,
             seconds=seconds,
-            hedge=self._hedge("reranker"),
+            hedge=None if billed else self._hedge("reranker"),
         )
 
     def cache(self, store: CacheStore) -> GuardedCache:

@@ -134,7 +134,7 @@ def _language_model(
 
 
 def open_reranker(
-    settings: Settings, session: aiohttp.ClientSession, guards: Guards
+    settings: Settings, session: aiohttp.ClientSession, guards: Guards, prices: PriceBook
 ) -> Reranker | None:
     """The reranker behind its limits; None where none is set."""
     chosen = settings.reranker
@@ -147,4 +147,4 @@ def open_reranker(
         api_key=chosen.api_key.get_secret_value(),
         clock=guards.clock,
     )
-    return guards.reranker(reranker)
+    return guards.reranker(reranker, billed=not prices.reranker.free)

@@ -58,9 +58,11 @@ def open_services(
         admission=admission,
         ledger=ledger,
         prices=prices,
-        embedder=open_embedding_cache(settings, guards.embedder(embedder), clock, metrics),
+        embedder=open_embedding_cache(
+            settings, guards.embedder(embedder, billed=not prices.embedder.free), clock, metrics
+        ),
         index=guards.index(index),
-        reranker=open_reranker(settings, session, guards),
+        reranker=open_reranker(settings, session, guards, prices),
         model=open_model(settings, session, guards, ladder.joining_pause, prices),
         cache=open_answer_cache(settings, guards, clock, metrics),
         clock=clock,

@@ -65,6 +65,8 @@ class EmbeddingsGiven(msgspec.Struct, frozen=True):
     """OpenAI's answer."""
 
     data: list[EmbeddingRow]
+    tokens: int = 0
+    """As the provider counted; 0 where none did."""
 
 
 class About(msgspec.Struct, frozen=True, kw_only=True):

@@ -7,8 +7,8 @@ from typing import Final
 import msgspec
 
 from ragstone.domain.budget import Amount, Spender, UsageRow
-from ragstone.domain.errors import DependencyError
 from ragstone.domain.usage import Usage
+from ragstone.governance.measured import Measured, measured
 from ragstone.governance.prices import Price
 from ragstone.governance.token_bound import about_tokens, most_tokens
 from ragstone.ports import Ledger
@@ -50,22 +50,20 @@ class Funds:
 
     @asynccontextmanager
     async def paying(self, tenant: str, texts: Sequence[str]) -> AsyncIterator[None]:
-        """Around the call that embeds them: reserves before, settles after, once.
+        """Around the call that embeds them: reserves before, settles after, once; see `measured`.
 
-        A call that failed has cost nothing, one that was given up all of it. Raises
-        `BudgetExhausted`, `RecordsUnavailable`.
+        Raises `BudgetExhausted`, `RecordsUnavailable`.
         """
         spender = Spender(tenant=tenant, key_id=None, user=None, application=APPLICATION)
         upper = Amount(nanodollars=self._price.upper_bound(sum(map(most_tokens, texts))))
         reservation = await self._ledger.reserve(spender, upper, model=False)
-        usage = _usage(texts)
+        about = _usage(texts)
+        found = Measured(about)
         try:
-            yield
-        except DependencyError:
-            usage = Usage()
-            raise
+            with measured(about) as found:
+                yield
         finally:
-            self._settle(reservation, spender, usage)
+            self._settle(reservation, spender, found.usage)
 
     def _settle(self, reservation: str, spender: Spender, usage: Usage) -> None:
         cost = self._price.cost(usage)

@@ -7,9 +7,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from ragstone.domain.collection import EmbedderIdentity
-from ragstone.domain.errors import DependencyError
 from ragstone.domain.passage import Passage
 from ragstone.domain.usage import Usage
+from ragstone.governance.measured import Measured, measured
 from ragstone.governance.prices import Price
 from ragstone.governance.token_bound import about_tokens, most_tokens
 from ragstone.pipeline.settle import Bill, Call
@@ -105,12 +105,10 @@ class _BilledReranker:
 
 @contextmanager
 def _settled(bill: Bill, call: Call) -> Iterator[None]:
-    """One that was refused has used nothing; one that was given up may have used it all."""
-    usage = call.about
+    """Around the call; see `measured`."""
+    found = Measured(call.about)
     try:
-        yield
-    except DependencyError:
-        usage = Usage()
-        raise
+        with measured(call.about) as found:
+            yield
     finally:
-        bill.settle(call, usage)
+        bill.settle(call, found.usage)

@@ -15,6 +15,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ragstone import __version__
 from ragstone.domain.errors import Forbidden, InvalidRequest, NotFound, RagstoneError
+from ragstone.domain.meter import metered
 from ragstone.domain.query import SearchRequest
 from ragstone.hop.messages import (
     ABOUT,
@@ -116,11 +117,13 @@ class EngineDoor:
     async def _embed(self, body: bytes) -> object:
         asked = _EMBEDDINGS.decode(body)
         embedder = self._system.embedder
-        if len(asked.input) == 1:
-            vectors = [await embedder.embed_query(asked.input[0])]
-        else:
-            vectors = await embedder.embed_documents(asked.input)
-        return EmbeddingsGiven([EmbeddingRow(row, index) for index, row in enumerate(vectors)])
+        with metered() as meter:
+            if len(asked.input) == 1:
+                vectors = [await embedder.embed_query(asked.input[0])]
+            else:
+                vectors = await embedder.embed_documents(asked.input)
+        rows = [EmbeddingRow(row, index) for index, row in enumerate(vectors)]
+        return EmbeddingsGiven(rows, meter.tokens)
 
     async def _search(self, body: bytes) -> object:
         asked = _SEARCH.decode(body)

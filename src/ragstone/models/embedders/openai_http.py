@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from ragstone.domain.clock import SystemClock
 from ragstone.domain.collection import EmbedderIdentity
 from ragstone.domain.errors import EmbedderError, EmbedderRejected
+from ragstone.domain.meter import count_tokens
 from ragstone.ports import Clock
 
 _CHARS_PER_TOKEN = 4
@@ -29,8 +30,13 @@ class _Item(msgspec.Struct):
     embedding: list[float] | str
 
 
+class _Usage(msgspec.Struct):
+    prompt_tokens: int | None = None
+
+
 class _Response(msgspec.Struct):
     data: list[_Item]
+    usage: _Usage | None = None
 
 
 class _Reason(msgspec.Struct):
@@ -126,6 +132,8 @@ class OpenAiEmbedder:
             response = _RESPONSE.decode(body)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise self._protocol_error(f"it is not an embeddings response ({error})") from error
+        if response.usage is not None:
+            count_tokens(response.usage.prompt_tokens)
         if sorted(item.index for item in response.data) != list(range(len(texts))):
             raise self._protocol_error(f"it has not one vector for each of {len(texts)} texts")
         ordered = sorted(response.data, key=lambda item: item.index)

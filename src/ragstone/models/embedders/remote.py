@@ -11,6 +11,7 @@ import msgspec
 
 from ragstone.domain.collection import EmbedderIdentity
 from ragstone.domain.errors import EmbedderError
+from ragstone.domain.meter import count_tokens
 from ragstone.hop.client import ANSWER_SECONDS, EngineClient
 from ragstone.hop.messages import EMBEDDINGS, EmbeddingsAsked, EmbeddingsGiven
 
@@ -48,12 +49,15 @@ class RemoteEmbedder:
             answer_seconds=ANSWER_SECONDS if len(texts) == 1 else None,
         )
         try:
-            rows = _GIVEN.decode(answer).data
+            given = _GIVEN.decode(answer)
         except msgspec.MsgspecError as error:
             raise EmbedderError("The engine's vectors cannot be read.") from error
-        if len(rows) != len(texts):
-            raise EmbedderError(f"The engine sent {len(rows)} vectors for {len(texts)} texts.")
-        return [row.embedding for row in rows]
+        count_tokens(given.tokens)
+        if len(given.data) != len(texts):
+            raise EmbedderError(
+                f"The engine sent {len(given.data)} vectors for {len(texts)} texts."
+            )
+        return [row.embedding for row in given.data]
 
     def count_tokens(self, text: str) -> int:
         """An estimate: the vocabulary is the engine's."""

@@ -7,6 +7,7 @@ import aiohttp
 import msgspec
 
 from ragstone.domain.errors import DependencyError
+from ragstone.domain.meter import count_tokens
 from ragstone.domain.passage import Passage
 from ragstone.ports import Clock
 
@@ -26,8 +27,14 @@ class _Row(msgspec.Struct):
     relevance_score: float
 
 
+class _Usage(msgspec.Struct):
+    total_tokens: int | None = None
+
+
 class _Response(msgspec.Struct):
     results: list[_Row]
+    usage: _Usage | None = None
+    """As Jina and vLLM count; Cohere counts searches."""
 
 
 _ENCODER = msgspec.json.Encoder()
@@ -87,7 +94,10 @@ class HttpReranker:
 def _in_order(raw: bytes, passages: Sequence[Passage], url: str) -> list[Passage]:
     """The named passages by score; any that the server left out follow in their old order."""
     try:
-        rows = _DECODER.decode(raw).results
+        response = _DECODER.decode(raw)
+        if response.usage is not None:
+            count_tokens(response.usage.total_tokens)
+        rows = response.results
         ranked = sorted(rows, key=lambda row: -row.relevance_score)
         order = list(dict.fromkeys(row.index for row in ranked))
         first = [passages[index] for index in order if index >= 0]
