@@ -1,11 +1,13 @@
 """What a killed process left in its journal is charged once, and the rest is free again."""
 
 import asyncio
+import os
 from pathlib import Path
 
 import pytest
 
 from ragstone.governance.ledger import LeasedLedger, Upkeep, recovery
+from ragstone.governance.ledger.journal import Joined, begin_journal
 from ragstone.governance.ledger.recovery import UNFINISHED, recover_journals
 from tests.governance.test_leased_ledger import ANNA, BERT, Site, budget, dollars, row
 from tests.virtual_loop import run
@@ -130,5 +132,46 @@ def test_a_journal_of_the_living_is_left_alone(tmp_path: Path) -> None:
         assert await recover_journals(tmp_path, site.store, seconds=30) == 0
         await site.end(ledger)
         assert not list(tmp_path.iterdir())
+
+    run(scenario())
+
+
+def test_a_journal_that_makes_no_sense_does_not_keep_the_others_waiting(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        site = Site(journals=tmp_path)
+        await site.store.put_budget(budget(10_000))
+        broken = begin_journal(tmp_path, "0")  # recovered first
+        assert broken is not None
+        broken.write(Joined(7, ANNA, [1]))
+        broken.close()
+        ledger = site.ledger()
+        ledger.settle(await ledger.reserve(ANNA, dollars(100)), dollars(40), [row(ANNA, 40)])
+        await kill(ledger, site.upkeeps[0])
+        assert await recover_journals(tmp_path, site.store, seconds=30) == 1
+        assert (await site.store.settled(), await site.store.outstanding()) == (40, 0)
+        assert [path.name for path in tmp_path.iterdir()] == ["0.damaged"]
+
+    run(scenario())
+
+
+def test_a_journal_that_ended_early_frees_nothing_also_where_it_cannot_be_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object, **__: object) -> None:
+        raise OSError("no")
+
+    async def scenario() -> None:
+        site = Site(journals=tmp_path)
+        await site.store.put_budget(budget(10_000))
+        ledger = site.ledger()
+        await ledger.reserve(ANNA, dollars(100))
+        with monkeypatch.context() as broken:
+            broken.setattr(os, "write", fails)
+            broken.setattr(Path, "unlink", fails)
+            ledger.settle(await ledger.reserve(ANNA, dollars(60)), dollars(50), [row(ANNA, 50)])
+        out = await site.store.outstanding()
+        await recover_journals(tmp_path, site.store, seconds=30)
+        assert await site.store.outstanding() == out
+        await kill(ledger, site.upkeeps[0])
 
     run(scenario())

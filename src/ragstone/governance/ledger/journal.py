@@ -140,6 +140,9 @@ class Journal:
 
     def _give_up(self, reason: str | None) -> None:
         _log.error("journal of the ledger cannot be written", path=str(self._path), reason=reason)
+        if self._file is not None:
+            with contextlib.suppress(OSError):  # should the file not go, it shall say nothing
+                os.ftruncate(self._file, 0)
         self.remove()
 
 

@@ -10,6 +10,7 @@ from typing import Final
 import structlog
 
 from ragstone.domain.budget import AccountReport, Amount, LedgerReport, Spender, UsageRow
+from ragstone.domain.errors import RagstoneError
 from ragstone.domain.usage import Usage
 from ragstone.governance.ledger.journal import (
     FORMAT,
@@ -48,13 +49,27 @@ async def recover_journals(folder: Path, store: BudgetStore, *, seconds: float) 
         with dead_journal(path) as content:
             if content is None:
                 continue
-            for report in await reports_of(content):
-                await store.report(report, seconds=seconds)
+            try:
+                for report in await reports_of(content):
+                    await store.report(report, seconds=seconds)
+            except Exception as error:
+                if isinstance(error, RagstoneError) and error.retriable:
+                    raise
+                _set_aside(path)
+                continue
             with contextlib.suppress(OSError):
                 path.unlink(missing_ok=True)
             recovered += 1
             _log.warning("recovered the ledger of a process that ended", holder=path.stem)
     return recovered
+
+
+def _set_aside(path: Path) -> None:
+    """So that one journal which says what cannot be does not keep the others waiting. The end of
+    the lease charges all that its process held."""
+    _log.exception("a journal of the ledger cannot be recovered", path=str(path))
+    with contextlib.suppress(OSError):
+        path.rename(path.with_suffix(".damaged"))
 
 
 async def reports_of(content: bytes) -> list[LedgerReport]:
