@@ -125,6 +125,15 @@ def test_a_long_call_has_the_price_of_its_length() -> None:
     assert price.cost(written) == 1_000 * 3_750
 
 
+def test_writing_to_anthropics_cache_costs_a_quarter_more_than_the_price_that_is_set() -> None:
+    written = Usage(input_tokens=1_000, written_input_tokens=1_000)
+    for provider, cost in (("anthropic", 1_000 * 2_500), ("openai", 1_000 * 2_000)):
+        llm = {"model": "m", "provider": provider, "base_url": "https://proxy.example/v1"}
+        price = opened(llm=llm | {"input_price": "2", "output_price": "9"}).model("m")
+        assert price.cost(written) == cost
+        assert price.upper_bound(1_000) >= cost
+
+
 def test_a_price_that_changes_with_the_hour_is_the_dearest_of_the_day() -> None:
     llm = {"model": "deepseek-chat", "base_url": "https://api.deepseek.com/v1"}
     assert opened(llm=llm).model("deepseek-chat").rates[0].output == 1_100_000_000

@@ -16,6 +16,7 @@ from ragstone.domain.errors import (
     ModelProtocolError,
     ModelRateLimited,
     ModelTimedOut,
+    ModelUnreachable,
     TokensRateLimited,
 )
 from ragstone.domain.principal import Principal
@@ -161,7 +162,8 @@ async def test_an_attempt_is_reserved_at_its_upper_bound_and_settled_at_its_cost
     ("error", "cost"),
     [
         (ModelRateLimited("slow down"), 0),
-        (ModelProtocolError("no such thing"), 0),
+        (ModelUnreachable("nobody there"), 0),
+        (ModelProtocolError("it broke off"), CHEAP.cost(about_usage(PROMPT, ""))),
         (ModelTimedOut("nothing came"), CHEAP.cost(about_usage(PROMPT, ""))),
         (TimeoutError(), CHEAP.cost(about_usage(PROMPT, ""))),
     ],

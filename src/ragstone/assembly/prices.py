@@ -22,6 +22,9 @@ _PRIVATE_NAMES: Final = (
 )
 """Last parts of names that the public DNS does not have (RFC 2606, 6761, 6762, 8375; ICANN keeps
 `internal`, `home` and `corp` back), or not for servers."""
+_WRITING: Final = {"openai": Decimal(1), "anthropic": Decimal("1.25")}
+"""Tokens written to a provider's prompt cache, against plain input: OpenAI's cost the same,
+Anthropic's a quarter more (for five minutes; its list prices say so too)."""
 _THOUSAND: Final = 1000
 
 
@@ -54,7 +57,8 @@ def _of_model(endpoint: LlmEndpoint, position: int, now: datetime) -> Price:
         field = "llm" if not position else f"llm.fallbacks.{position - 1}"
         setting = f"{field}.input_price and {field}.output_price"
         raise _unknown("language model", endpoint.model, address, setting)
-    return _configured(base, given, endpoint.cached_input_price, output)
+    writing = _WRITING[endpoint.provider]
+    return _configured(base, given, endpoint.cached_input_price, output, writing=writing)
 
 
 def _of_embedder(settings: Settings, now: datetime) -> Price:
@@ -88,9 +92,15 @@ def _of_reranker(settings: Settings) -> Price:
 
 
 def _configured(
-    base: Price, read: Decimal | None, cached: Decimal | None, output: Decimal | None
+    base: Price,
+    read: Decimal | None,
+    cached: Decimal | None,
+    output: Decimal | None,
+    *,
+    writing: Decimal = Decimal(1),
 ) -> Price:
-    """What is set wins over `base`, for calls of every length."""
+    """What is set wins over `base`, for calls of every length. `writing` to the provider's prompt
+    cache costs so much more than reading."""
     if read is None and cached is None and output is None:
         return base
 
@@ -101,7 +111,9 @@ def _configured(
             above=listed.above,
             input=plain,
             cached_input=kept if cached is None else nanodollars(cached),
-            written_input=max(plain, listed.written_input) if read is None else plain,
+            written_input=(
+                max(plain, listed.written_input) if read is None else nanodollars(read * writing)
+            ),
             output=listed.output if output is None else nanodollars(output),
         )
 

@@ -12,7 +12,12 @@ from contextlib import asynccontextmanager
 from typing import Final, Literal, TypeVar
 
 from ragstone.domain.budget import Amount, Spender, Standing
-from ragstone.domain.errors import BudgetExhausted, DependencyError, ModelTimedOut
+from ragstone.domain.errors import (
+    BudgetExhausted,
+    DependencyError,
+    ModelProtocolError,
+    ModelTimedOut,
+)
 from ragstone.domain.principal import Principal
 from ragstone.domain.quota import TokensTaken
 from ragstone.domain.usage import NANODOLLARS, Charge, ChargeKind, Receipt, Saving, Usage
@@ -147,9 +152,12 @@ class Bill:
 
     def failed(self, error: Exception) -> None:
         """Ends an attempt that gave no text. One that the provider refused, or that never
-        reached it, has used nothing that we know of; one that was given up had its prompt read.
+        reached it, has used nothing that we know of; one that was given up, or broke off after
+        it was accepted, had its prompt read.
         """
-        refused = isinstance(error, DependencyError) and not isinstance(error, ModelTimedOut)
+        refused = isinstance(error, DependencyError) and not isinstance(
+            error, ModelTimedOut | ModelProtocolError
+        )
         self.spent(_NOTHING if refused else None)
 
     def escalated(self, model: str) -> None:
