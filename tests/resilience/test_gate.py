@@ -17,6 +17,7 @@ from ragstone.domain.errors import (
     TooManyRequests,
 )
 from ragstone.domain.principal import Priority
+from ragstone.resilience.capacity import KEEPING_SECONDS
 from ragstone.resilience.gate import Gate, GateSettings
 from ragstone.resilience.ticket import Ticket
 from tests.clock import VirtualClock
@@ -270,6 +271,34 @@ async def test_the_last_part_of_the_slots_is_kept_from_lower_classes() -> None:
         came = await visitors(100, tried, priority=priority)
         inside.append(sum(visitor.inside for visitor in came))
     assert inside == [80, 15, 5]
+
+
+@virtual
+async def test_a_flood_leaves_free_what_others_had_in_use_of_late() -> None:
+    tried = gate(8, running_clock())
+    [quiet] = await visitors(1, tried, tenant="quiet")
+    flood = await visitors(9, tried, tenant="flood")
+    assert sum(visitor.inside for visitor in flood) == 7
+    quiet.leave()
+    await turn()
+    assert sum(visitor.inside for visitor in flood) == 7
+    [back] = await visitors(1, tried, tenant="quiet")
+    assert back.inside
+    back.leave()
+    await asyncio.sleep(2 * KEEPING_SECONDS)
+    await visitors(2, tried, tenant="flood")
+    assert tried.in_use == 8  # nobody else came: all is for the one who asks
+
+
+@virtual
+async def test_no_more_than_one_share_is_kept_free() -> None:
+    tried = gate(8, running_clock())
+    quiet = [(await visitors(1, tried, tenant=f"quiet-{n}"))[0] for n in range(4)]
+    flood = await visitors(8, tried, tenant="flood")
+    for visitor in quiet:
+        visitor.leave()
+    await turn()
+    assert sum(visitor.inside for visitor in flood) == 8 - 2
 
 
 @virtual

@@ -146,6 +146,22 @@ def test_a_spike_of_ones_own_tenant_does_not_hurt_its_critical_requests() -> Non
     assert critical.good_share >= 0.994
 
 
+def test_a_flood_whose_holds_all_end_together_changes_little_for_the_others() -> None:
+    """Units taken at once come back at once: between, only what is kept free lets one in."""
+
+    def always_the_same(_: random.Random) -> float:
+        return SERVICE_SECONDS
+
+    quiet = Stream(0.1, tenant="quiet")
+    [calm] = simulate([quiet], seconds=30, draw_service=always_the_same)
+    disturbed, flood = simulate(
+        [quiet, Stream(5, tenant="flood")], seconds=30, draw_service=always_the_same
+    )
+    assert p99(disturbed.took) <= 1.2 * p99(calm.took)
+    assert disturbed.good_share > 0.99
+    assert len(flood.took) >= 0.7 * CAPACITY * (30 - WARM_UP_SECONDS)
+
+
 def test_a_flood_of_one_tenant_changes_little_for_the_others() -> None:
     others = [Stream(0.1, tenant=name) for name in "abc"]
     calm = simulate([Stream(0.1, tenant="flood"), *others], seconds=20, draw_service=_even)[1:]

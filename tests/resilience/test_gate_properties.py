@@ -110,6 +110,12 @@ class World:
     def class_limit(self, priority: Priority) -> int:
         return max(1, self.limit - round(RESERVED[priority] * self.limit))
 
+    def certain_limit(self, visit: Visit) -> int:
+        """Below which it gets in whatever others had in use of late."""
+        limit, share = self.class_limit(visit.priority), max(1, int(SHARE * self.limit))
+        held = self.units_of(visit.tenant)
+        return limit if held == 0 or held + visit.weight <= share else limit - share
+
     def check(self) -> None:
         """In a settled state."""
         assert not self.units.excesses
@@ -119,12 +125,10 @@ class World:
         assert self.gate.waiting == len(waiting) <= self.queue
         if waiting:  # work is conserved: somebody is let in whenever all who wait would fit
             assert in_use
-            assert any(
-                in_use + visit.weight > self.class_limit(visit.priority) for visit in waiting
-            )
+            assert any(in_use + visit.weight > self.certain_limit(visit) for visit in waiting)
         urgent = [visit for visit in waiting if visit.priority == "critical"]
         if urgent and max(visit.weight for visit in self.visits) == 1:
-            assert in_use >= self.limit
+            assert in_use >= max(self.certain_limit(visit) for visit in urgent)
 
     async def end(self) -> None:
         self.gate.close()

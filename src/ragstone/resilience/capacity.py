@@ -12,6 +12,9 @@ RESERVED: Final[dict[Priority, float]] = {"critical": 0.0, "standard": 0.05, "sh
 Stripe keeps 20 % of its workers for critical requests ("Scaling your API with rate limiters",
 2017). The share is rounded, so a limit below 10 reserves nothing against standard requests."""
 
+KEEPING_SECONDS: Final = 5.0
+"""What others had in use within the last one to two of these is kept for them."""
+
 _SMOOTHING: Final = 0.05
 """Weight of the newest hold in the running mean."""
 
@@ -20,9 +23,23 @@ class Capacity:
     """A limit that may change at any time, the units of it in use, and how long they are held.
 
     A rank is an index in `PRIORITIES`.
+
+    A tenant above its share leaves free what the others had in use of late, up to one share.
+    Turns alone are not enough: units taken at once come back at once, and when all holds last
+    about as long, whoever arrives between has to wait for nearly a whole one.
     """
 
-    __slots__ = ("_class_limits", "_class_limits_of", "_limit", "_mean_hold", "_share", "units")
+    __slots__ = (
+        "_class_limits",
+        "_class_limits_of",
+        "_limit",
+        "_mean_hold",
+        "_others",
+        "_others_before",
+        "_others_since",
+        "_share",
+        "units",
+    )
 
     def __init__(self, limit: Callable[[], int], units: Units, *, tenant_share: float) -> None:
         self._limit = limit
@@ -31,6 +48,10 @@ class Capacity:
         self._class_limits = (0,) * len(PRIORITIES)
         self._class_limits_of = -1
         self._mean_hold = 0.0
+        # Most units that others than this tenant, which is above its share, had in use.
+        self._others: dict[str, int] = {}
+        self._others_before: dict[str, int] = {}
+        self._others_since = 0.0
 
     def limits(self) -> tuple[int, ...]:
         """By rank: the most units that may be in use after one more of the class got in."""
@@ -42,10 +63,19 @@ class Capacity:
             )
         return self._class_limits
 
-    def fits(self, rank: int, weight: int) -> bool:
-        """Whether so many units are free for the class; what is heavier gets in alone."""
+    def limit_of(self, tenant: str, rank: int, weight: int, now: float) -> int:
+        """The most units that may be in use after one more of this tenant and class got in."""
+        limit = self.limits()[rank]
+        held = self.units.of(tenant)
+        if held == 0 or held + weight <= self._tenant_units():
+            return limit
+        others = self.units.total() - held
+        return limit - max(0, self._kept_from(tenant, others, now) - others)
+
+    def fits(self, tenant: str, rank: int, weight: int, now: float) -> bool:
+        """Whether so many units are free for it; what is heavier than all gets in alone."""
         total = self.units.total()
-        return total == 0 or total + weight <= self.limits()[rank]
+        return total == 0 or total + weight <= self.limit_of(tenant, rank, weight, now)
 
     def within_share(self, tenant: str, weight: int) -> bool:
         """Whether the tenant has no more than its share with so many units more."""
@@ -59,6 +89,19 @@ class Capacity:
         needs it empty.
         """
         return min(weight, self._tenant_units())
+
+    def _kept_from(self, tenant: str, others: int, now: float) -> int:
+        """Units that are not for this tenant, where the others have so many in use now.
+
+        Constant time; what is remembered is bounded by the tenants above their share.
+        """
+        if now - self._others_since >= KEEPING_SECONDS:
+            recent = now - self._others_since < 2 * KEEPING_SECONDS
+            self._others_before = self._others if recent else {}
+            self._others = {}
+            self._others_since = now
+        most = self._others[tenant] = max(others, self._others.get(tenant, 0))
+        return min(max(most, self._others_before.get(tenant, 0)), self._tenant_units())
 
     def _tenant_units(self) -> int:
         return max(1, int(self._share * self.limits()[0]))

@@ -3,6 +3,8 @@
     in use + weight <= limit          of the class: critical all of it, standard 95 %,
                                       sheddable 80 %; a request heavier than that gets in alone
     weight                            at most one tenant's share of the limit
+    kept free                         by tenants above their share: what the others had in use of
+                                      late, up to one share
     next                              tenants below their share before those above it; then by
                                       class; then the tenant with the fewest units; then the
                                       oldest, or under overload the newest
@@ -106,7 +108,7 @@ class Gate:
         rank = _RANK[priority]
         self._refuse_late(now, deadline)
         weight = self._capacity.at_most_a_share(weight)
-        if self._capacity.fits(rank, weight):
+        if self._capacity.fits(tenant, rank, weight, now):
             return
         error = self._refusals.waits_in_vain(tenant, rank, weight, now, deadline)
         if error is None and self._room.full and self._room.displaced_by(tenant, rank) is None:
@@ -136,7 +138,7 @@ class Gate:
         if (
             not self._room.count
             and not units.contested
-            and units.take(tenant, weight, self._capacity.limits()[rank])
+            and units.take(tenant, weight, self._capacity.limit_of(tenant, rank, weight, now))
         ):
             return self._ticket(tenant, weight, now, 0.0)
         return await self._wait(Waiter(tenant, rank, weight, since=now, deadline=deadline))
@@ -277,7 +279,7 @@ class Gate:
         self._tell_others(place)
 
     def _let_in(self, waiter: Waiter, now: float) -> bool:
-        limit = self._capacity.limits()[waiter.rank]
+        limit = self._capacity.limit_of(waiter.tenant, waiter.rank, waiter.weight, now)
         if not self._units.take(waiter.tenant, waiter.weight, limit):
             return False  # another process was quicker
         waited = now - waiter.since

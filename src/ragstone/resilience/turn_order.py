@@ -39,7 +39,7 @@ class TurnOrder:
                 if entitled and not self._capacity.within_share(waiter.tenant, waiter.weight):
                     continue
                 place = rank if entitled else rank + _CLASSES
-                if self._capacity.fits(rank, waiter.weight):
+                if self._capacity.fits(waiter.tenant, rank, waiter.weight, now):
                     gives_way = self._units.gives_way(place, self._capacity.limits())
                     return (None if gives_way else waiter), place
                 foremost = place if foremost is None else foremost
