@@ -1,11 +1,12 @@
 """What every stage that may wait is run in."""
 
-import asyncio
 import time
 from types import TracebackType
 
+from ragstone.domain.errors import DeadlineExceeded
 from ragstone.observe.trace import Trace
 from ragstone.resilience.deadline import Deadline
+from ragstone.resilience.time_limit import TimeLimit
 
 
 class Stage:
@@ -15,7 +16,7 @@ class Stage:
     surround every question, and each would cost three times as much.
     """
 
-    __slots__ = ("_arming", "_deadline", "_name", "_started", "_timeout", "_trace")
+    __slots__ = ("_deadline", "_limit", "_name", "_started", "_trace")
 
     def __init__(self, name: str, deadline: Deadline, trace: Trace) -> None:
         self._name = name
@@ -25,10 +26,9 @@ class Stage:
     async def __aenter__(self) -> None:
         self._deadline.check(self._name)
         self._started = time.perf_counter()
-        self._timeout = asyncio.timeout(None)
-        await self._timeout.__aenter__()
         # The event loop's clock may have another origin than ours: pass a duration.
-        self._arming = arm_when_waiting(self._timeout, self._deadline.remaining())
+        self._limit = TimeLimit(self._deadline.remaining(), self._exceeded)
+        self._limit.begin()
 
     async def __aexit__(
         self,
@@ -36,25 +36,8 @@ class Stage:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._arming.cancel()
         self._trace.record(self._name, time.perf_counter() - self._started)
-        try:
-            await self._timeout.__aexit__(kind, error, traceback)
-        except TimeoutError:
-            raise self._deadline.exceeded(self._name) from None
+        self._limit.end(kind)
 
-
-def arm_when_waiting(timeout: asyncio.Timeout, seconds: float) -> asyncio.Handle:
-    """Lets `timeout`, which has been entered, end in `seconds`, once the loop runs again.
-
-    What ends without waiting needs no timer, and in a cached answer three of them were a third of
-    the time. Cancel what is returned before leaving `timeout`.
-    """
-    loop = asyncio.get_running_loop()
-    until = loop.time() + seconds
-
-    def arm() -> None:
-        if timeout.when() is None:
-            timeout.reschedule(until)
-
-    return loop.call_soon(arm)
+    def _exceeded(self) -> DeadlineExceeded:
+        return self._deadline.exceeded(self._name)

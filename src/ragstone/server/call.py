@@ -7,8 +7,8 @@ checked, errors mapped, one metric and one log line at the end.
 import asyncio
 import re
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Final, TypeVar
 
@@ -29,10 +29,11 @@ from ragstone.domain.errors import (
 from ragstone.domain.principal import Principal, Priority, Scope
 from ragstone.observe.trace import Trace, new_trace_id
 from ragstone.pipeline.admit import admit
-from ragstone.pipeline.stage import Stage, arm_when_waiting
+from ragstone.pipeline.stage import Stage
 from ragstone.ports import Permit
 from ragstone.resilience.admission import weight_of
 from ragstone.resilience.deadline import Deadline
+from ragstone.resilience.time_limit import TimeLimit
 from ragstone.server.arrival import ARRIVAL, Arrival, arrive, declared_length
 from ragstone.server.bodies import BodyRooms
 from ragstone.server.errors import error_response, stopping
@@ -223,8 +224,9 @@ def unexpected(trace_id: str) -> InternalError:
 
 async def read_body(request: Request, limit: int) -> bytes:
     """The whole body. Raises `PayloadTooLarge` before more than `limit` bytes are held."""
-    expected_length(request, limit)
     declared = declared_length(request.headers)
+    if declared is not None and declared > limit:
+        raise _too_large(limit)
     parts: list[bytes] = []
     size = 0
     until = asyncio.get_running_loop().time() + _BODY_SECONDS
@@ -237,7 +239,7 @@ async def read_body(request: Request, limit: int) -> bytes:
             if size == declared:
                 break  # what is to come is empty, and setting a timer is dear
             until += len(part) / _BODY_RATE
-            timeout.reschedule(until)
+            timeout.postpone(until)
     return b"".join(parts)
 
 
@@ -254,24 +256,16 @@ def body_seconds(size: int) -> float:
     return _BODY_SECONDS + size / _BODY_RATE
 
 
-@asynccontextmanager
-async def body_timeout(seconds: float) -> AsyncGenerator[asyncio.Timeout, None]:
+def body_timeout(seconds: float) -> TimeLimit:
     """Raises `RequestTimeout` when what is inside takes longer."""
-    timeout = asyncio.timeout(None)
-    try:
-        async with timeout:
-            arming = arm_when_waiting(timeout, seconds)
-            try:
-                yield timeout
-            finally:
-                arming.cancel()
-    except TimeoutError:
-        if not timeout.expired():
-            raise
-        raise RequestTimeout(
-            "The request's body did not arrive in time.",
-            remedy="Send it at once, or in smaller requests.",
-        ) from None
+    return TimeLimit(seconds, _too_slow)
+
+
+def _too_slow() -> RequestTimeout:
+    return RequestTimeout(
+        "The request's body did not arrive in time.",
+        remedy="Send it at once, or in smaller requests.",
+    )
 
 
 def decode(raw: bytes, decoder: "msgspec.json.Decoder[_T]") -> _T:

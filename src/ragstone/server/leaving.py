@@ -36,8 +36,15 @@ class Client:
                 self.gone = left = True
                 task.cancel()
 
-        watching = asyncio.create_task(_until_left(self._receive))
-        watching.add_done_callback(end)
+        watching: asyncio.Task[None] | None = None
+
+        def listen() -> None:
+            nonlocal watching
+            watching = asyncio.create_task(_until_left(self._receive))
+            watching.add_done_callback(end)
+
+        # Not before the loop runs again: what ends without waiting needs nobody to listen.
+        listening = asyncio.get_running_loop().call_soon(listen)
         try:
             yield
         except asyncio.CancelledError:
@@ -45,8 +52,10 @@ class Client:
                 raise ClientDisconnect from None
             raise
         finally:
-            watching.remove_done_callback(end)
-            watching.cancel()
+            listening.cancel()
+            if watching is not None:
+                watching.remove_done_callback(end)
+                watching.cancel()
 
 
 async def _until_left(receive: Receive) -> None:
