@@ -7,6 +7,7 @@ from random import Random
 import pytest
 
 from ragstone.domain.errors import (
+    BudgetExhausted,
     CircuitOpen,
     DeadlineExceeded,
     DependencyBusy,
@@ -21,6 +22,7 @@ from ragstone.domain.errors import (
     ModelTimedOut,
     ModelUnreachable,
     Overloaded,
+    RecordsUnavailable,
     ShuttingDown,
     TooManyRequests,
 )
@@ -173,7 +175,17 @@ async def test_the_gate_is_woken_when_the_limit_rose(parts: Parts) -> None:
     assert parts.gate.kicks == 1
 
 
-@pytest.mark.parametrize("error", [asyncio.CancelledError(), GeneratorExit(), KeyboardInterrupt()])
+@pytest.mark.parametrize(
+    "error",
+    [
+        asyncio.CancelledError(),
+        GeneratorExit(),
+        KeyboardInterrupt(),
+        BudgetExhausted("nothing was reserved, so nothing sent"),
+        RecordsUnavailable("the same"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
 async def test_leaving_is_neutral(parts: Parts, error: BaseException) -> None:
     for _ in range(30):
         await parts.call(error)

@@ -18,6 +18,7 @@ from ragstone.domain.errors import (
     ModelTimedOut,
     Overloaded,
     RagstoneError,
+    RecordsUnavailable,
     TooManyRequests,
 )
 
@@ -51,8 +52,8 @@ def outcome_of(error: BaseException, *, had_fair_chance: bool) -> CallOutcome:
     """Of a call that was sent. A fair chance: see `dependency`."""
     if not isinstance(error, Exception):
         return "cancelled"  # CancelledError, GeneratorExit
-    if isinstance(error, BudgetExhausted | TooManyRequests):
-        return "cancelled"  # refused to the caller, with the permit in hand: nothing was sent
+    if isinstance(error, BudgetExhausted | TooManyRequests | RecordsUnavailable):
+        return "cancelled"  # nothing could be reserved, with the permit in hand: nothing was sent
     if isinstance(error, DeadlineExceeded):
         return "timeout" if had_fair_chance else "out_of_time"
     for kinds, outcome in _OUTCOMES:

@@ -17,7 +17,7 @@ from ragstone.ports import LEASE_ANSWER_SECONDS, BudgetStore, Clock
 
 _PAUSE_SECONDS: Final = 0.2
 """After a failed call nothing is asked for so long: a flood of questions is no flood of calls."""
-_PATIENCE_SECONDS: Final = 2.0
+_PATIENCE_SECONDS: Final = 1.0
 """How long a question waits for a call, which takes milliseconds. Behind a locked database it
 takes tens of seconds: the question then holds its place for nothing, and is refused instead."""
 
