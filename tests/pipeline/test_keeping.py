@@ -206,11 +206,11 @@ def test_nothing_is_made_anew_under_load_and_closing_ends_what_is() -> None:
 def test_a_request_may_have_it_made_anew_or_want_no_cache() -> None:
     async def scenario() -> None:
         world = await _world()
-        assert await _asked(world, cache="off") == ("miss", None)
+        assert await _asked(world, cache="off") == ("off", None)
         assert (await world.cache.stats()).entries == 0
         await world.ask()
         assert await _asked(world, cache="refresh") == ("miss", None)
-        assert await _asked(world, cache="off") == ("miss", None)
+        assert await _asked(world, cache="off") == ("off", None)
         assert await _asked(world) == ("hit", "question")
         assert world.model is not None
         assert len(world.model.prompts) == 4

@@ -164,3 +164,19 @@ async def _saved(raw: Redis) -> bytes:
     await raw.save()
     folder = (await raw.config_get("dir"))["dir"]
     return (Path(folder) / "dump.rdb").read_bytes()
+
+
+async def test_a_tenant_with_a_slash_in_its_name_is_swept_as_its_own() -> None:
+    clock = VirtualClock()
+    cache, records = MemoryCache(max_bytes=1_000_000, clock=clock), MemoryRecords(clock)
+    sweeper = Sweeper(cache, records, clock=clock, pause_seconds=5)
+    await records.ensure_collection("acme/north", "default", MINILM)
+    wool = msgspec.structs.replace(a_document("wool.md", version=1), tenant="acme/north")
+    await records.put_documents("acme/north", "default", [with_text(wool)])
+    rests = msgspec.msgpack.encode({"documents": [(wool.id, 1)], "epoch": 0})
+    await cache.put(b"key", rests, ttl=600, group="acme/north/default")
+    assert await sweeper.sweep() == 0
+    clock.advance(300)
+    assert await sweeper.sweep() == 0
+    await records.delete_document("acme/north", wool.id)
+    assert await sweeper.sweep() == 1

@@ -186,9 +186,10 @@ async def afresh(
         raise InternalError("The answer ended without an end.")
 
     yield CitationsChecked(written.citations)
-    done = compose(asked, passages, written, bill, cached=s.cache is not None)
-    await remember(done, asked, found, earlier, s)
-    await remember_similar(done, material, asked, found, earlier, s)
+    cached = s.cache is not None and asked.cache != "off"
+    done = compose(asked, passages, written, bill, cached=cached)
+    by_prompt = await remember(done, asked, found, earlier, s)
+    await remember_similar(done, material, asked, found, by_prompt, s)
     yield Done(done)
 
 

@@ -1,10 +1,13 @@
 """What the caches hold for a question at this moment, and what it leaves to them."""
 
+import asyncio
 from dataclasses import dataclass
+from typing import Final
 
 from ragstone.domain.answer import Answer
 from ragstone.domain.budget import Standing
 from ragstone.domain.collection import Collection
+from ragstone.domain.errors import RagstoneError
 from ragstone.domain.kept import KeptAnswer
 from ragstone.pipeline.asked import Asked
 from ragstone.pipeline.collection import is_current, open_collection
@@ -20,6 +23,9 @@ from ragstone.pipeline.recall import (
     recall,
 )
 from ragstone.pipeline.services import Services
+
+_CHECK_SECONDS: Final = 0.5
+"""Longest wait for the records before an answer is kept; a gateway's engine takes a millisecond."""
 
 
 @dataclass(slots=True)
@@ -85,28 +91,65 @@ async def look_up_prompt(
     if asked.cache == "refresh":
         return PromptLookedUp(key)
     kept = await recall(key, s.cache)
+    if kept is not None and await is_cleared(asked, found, s):
+        s.metrics.cache_requests.labels("prompt", "stale").inc()
+        return PromptLookedUp()
     s.metrics.cache_requests.labels("prompt", "miss" if kept is None else "hit").inc()
     return PromptLookedUp(key, kept)
 
 
+async def is_cleared(asked: Asked, found: LookedUp, s: Services) -> bool:
+    """Whether the collection's kept answers were cleared since it was read, which a gateway may
+    have done a second ago: asked before an answer is given that outlives changes of documents."""
+    if await is_current(found.collection, s.records):
+        return False
+    read, now = found.collection, (await _place(asked, s)).collection
+    return (now.cache_epoch, now.created_at) != (read.cache_epoch, read.created_at)
+
+
 async def remember(
     answer: Answer, asked: Asked, found: LookedUp, prompt: PromptLookedUp, s: Services
-) -> None:
-    """Keeps the answer by its question, and by its prompt where it says something."""
+) -> bytes | None:
+    """Keeps the answer by its question, and by its prompt where it says something: the key by
+    which it is kept there."""
     if s.cache is None or asked.cache == "off" or not may_be_kept(asked.question, answer):
-        return
+        return None
     kept = kept_from(answer, found.collection, life=s.keeping.life(answer), clock=s.clock)
-    await keep(found.key, kept, s.cache, s.clock, asked.cache_group)
-    if prompt.key is not None and not kept.not_found:
-        await keep(prompt.key, kept, s.cache, s.clock, asked.cache_group)
+    current, untouched = await _still_stands(kept, asked, found, s)
+    if current:
+        await keep(found.key, kept, s.cache, s.clock, asked.cache_group)
+    if not untouched or prompt.key is None or kept.not_found:
+        return None
+    await keep(prompt.key, kept, s.cache, s.clock, asked.cache_group)
+    return prompt.key
+
+
+async def _still_stands(
+    kept: KeptAnswer, asked: Asked, found: LookedUp, s: Services
+) -> tuple[bool, bool]:
+    """Whether nothing in the collection has changed while the answer was written, and whether
+    nothing of what it rests on has: what was erased meanwhile must not be kept even unreachable.
+    Neither where the records do not say so soon, since an answer is waiting to be told."""
+    try:
+        async with asyncio.timeout(min(_CHECK_SECONDS, asked.deadline.remaining())):
+            if await is_current(found.collection, s.records):
+                return True, True
+            ids = [document for document, _ in kept.documents]
+            versions = await s.records.document_versions(asked.principal.tenant, ids)
+    except (RagstoneError, TimeoutError):
+        return False, False
+    return False, versions == dict(kept.documents)
 
 
 async def remember_again(
     kept: KeptAnswer, given: Answer, asked: Asked, found: LookedUp, s: Services
 ) -> None:
     """An answer found by its prompt is kept by this question too: the next need not search."""
-    if s.cache is not None and may_be_kept(asked.question, given):
-        again = kept_again(kept, given, found.collection)
+    if s.cache is None or not may_be_kept(asked.question, given):
+        return
+    again = kept_again(kept, given, found.collection)
+    current, _ = await _still_stands(again, asked, found, s)
+    if current:
         await keep(found.key, again, s.cache, s.clock, asked.cache_group)
 
 

@@ -17,9 +17,9 @@ from ragstone.domain.kept import KeptAnswer
 from ragstone.domain.passage import Passage
 from ragstone.pipeline.alike import meaning_digest
 from ragstone.pipeline.asked import Asked
-from ragstone.pipeline.lookup import LookedUp, PromptLookedUp, model_names
+from ragstone.pipeline.lookup import LookedUp, is_cleared, model_names
 from ragstone.pipeline.material import Material
-from ragstone.pipeline.recall import evidence_key, may_be_kept, recall, told
+from ragstone.pipeline.recall import evidence_key, recall, told
 from ragstone.pipeline.services import Services
 from ragstone.pipeline.shadow import cosine
 from ragstone.ports import CacheStore
@@ -86,7 +86,10 @@ async def recall_similar(
     if best is not None:
         kept = await recall(best.prompt_key, place.cache)
     similar = None if kept is None else _in_its_order(kept, material)
-    s.metrics.cache_requests.labels("semantic", "miss" if similar is None else "hit").inc()
+    outcome = "miss" if similar is None else "hit"
+    if similar is not None and await is_cleared(asked, found, s):
+        similar, outcome = None, "stale"
+    s.metrics.cache_requests.labels("semantic", outcome).inc()
     return similar
 
 
@@ -95,18 +98,16 @@ async def remember_similar(
     material: Material,
     asked: Asked,
     found: LookedUp,
-    prompt: PromptLookedUp,
+    prompt_key: bytes | None,
     s: Services,
 ) -> None:
-    """Puts the question among those over its evidence; its answer is kept by its prompt."""
+    """Puts the question among those over its evidence. `prompt_key`: where its answer is kept."""
     place = _place(material, asked, found, s)
-    if place is None or prompt.key is None or answer.answer_kind == "not_found":
+    if place is None or prompt_key is None:
         return
-    if not may_be_kept(asked.question, answer):
-        return
-    others = [one for one in await _earlier(place) if one.prompt_key != prompt.key]
+    others = [one for one in await _earlier(place) if one.prompt_key != prompt_key]
     own = _Earlier(
-        meaning_digest(asked.question.text), array("f", place.vector).tobytes(), prompt.key
+        meaning_digest(asked.question.text), array("f", place.vector).tobytes(), prompt_key
     )
     questions = _Questions(
         documents=sorted({(p.document_id, p.version) for p in material.passages}),

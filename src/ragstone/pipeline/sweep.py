@@ -78,7 +78,7 @@ class Sweeper:
         return sum([await self._look_at(group) for group in groups])
 
     async def _look_at(self, group: str) -> int:
-        tenant, _, name = group.partition("/")
+        tenant, _, name = group.rpartition("/")  # a collection's name has no slash
         await self._records.generation(tenant, name)  # what is remembered of it is brought up
         collection = await self._records.collection(tenant, name)
         state = None if collection is None else (collection.generation, collection.cache_epoch)
