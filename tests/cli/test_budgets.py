@@ -1,13 +1,20 @@
-"""`budgets` and `usage`: what they print, and how wrong input is answered."""
+"""`budgets` and `usage`: what they print, and how wrong input is answered.
+
+The commands run in this process: a process of its own would take seconds for each, most of them
+to import what is imported here already.
+"""
 
 import asyncio
 import csv
 import json
+import subprocess
+import sys
 import time
 from pathlib import Path
 
 import pytest
 
+from ragstone.cli.main import main
 from ragstone.domain.budget import Account, AccountReport, LedgerReport, UsageRow, Want
 from ragstone.domain.clock import SystemClock
 from ragstone.domain.usage import Usage
@@ -16,6 +23,32 @@ from ragstone.records.sql_records import SqlRecords
 from tests.cli.conftest import Run
 
 CENT = 10_000_000
+
+
+@pytest.fixture
+def run(
+    environment: dict[str, str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> Run:
+    """Runs a command to its end, here."""
+    monkeypatch.setattr("os.environ", environment)
+    monkeypatch.chdir(tmp_path)
+
+    def command(*arguments: str) -> "subprocess.CompletedProcess[str]":
+        monkeypatch.setattr(sys, "argv", ["ragstone", *arguments])
+        capsys.readouterr()
+        code: object = 0
+        try:
+            main()
+        except SystemExit as ended:
+            code = ended.code or 0
+        said = capsys.readouterr()
+        assert isinstance(code, int)
+        return subprocess.CompletedProcess(arguments, code, said.out, said.err)
+
+    return command
 
 
 async def _spend(file: Path, budget: dict[str, object], start: int) -> None:
