@@ -5,12 +5,14 @@ from typing import Any
 
 import pytest
 
-from ragstone.lab.chaos.checker import always_true
+from ragstone.lab.chaos.checker import always_true, started_in_time
 from ragstone.lab.chaos.inspection import metric_total
+from ragstone.lab.chaos.money import Standing, overspent
 from ragstone.lab.chaos.report import html_report, summary
 from ragstone.lab.chaos.scenario import Scenario
 from ragstone.lab.chaos.transcript import Ask, Transcript
 from ragstone.lab.chaos.verdict import Check, Result, among, at_least, at_most, percentile
+from ragstone.lab.simulate.text import question_hash
 
 CANARIES = {"acme": "zyxacme", "globex": "qwvglobex"}
 PASSAGES = [{"chunk_id": "c1", "text": "Return boots within 30 days. Or later."}]
@@ -162,3 +164,26 @@ def test_the_report_tells_every_check_and_escapes() -> None:
     assert "a&lt;b" in page
     assert "Does &lt;this&gt;." in page
     assert summary([result]) == "1 scenarios: 1 failed."
+
+
+def test_calls_that_began_after_the_deadline_are_told() -> None:
+    def sent(at: float, question: str = "How long?") -> Transcript:
+        ask = Ask(question=question, deadline_ms=1_000)
+        return Transcript(ask=ask, scheduled=at, sent=at)
+
+    def late(*times: float, question: str = "How long?") -> Check:
+        starts = [(question_hash(question), at) for at in times]
+        return started_in_time(starts, [sent(10.0), sent(20.0)])
+
+    assert late(10.5, 20.9).passed
+    assert not late(10.5, 12.0).passed
+    assert not late(10.5, 22.0).passed
+    assert late(9.0).passed, "of a question asked before, and not told to the checker"
+    assert late(50.0, question="Another one?").passed
+
+
+def test_a_budget_is_overspent_by_one_nanodollar_too_much() -> None:
+    kept = Standing(what="acme tenant", settled=6, reserved=4, limit=10)
+    beyond = Standing(what="acme key k1", settled=6, reserved=5, limit=10)
+    assert overspent([kept]) == []
+    assert overspent([kept, beyond]) == ["acme key k1: 6 + 5 > 10"]

@@ -16,6 +16,7 @@ IN_TESTS = (
     "model-long-thinking",
     "model-error-midway",
     "half-of-the-clients-leave",
+    "leaving-under-a-budget",
 )
 """Those that ask for no figures of a machine that also runs other tests."""
 

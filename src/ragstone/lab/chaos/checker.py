@@ -1,12 +1,20 @@
 """What must hold for every request of every scenario, by what the client received."""
 
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Final
 
 from ragstone.lab.chaos.transcript import Transcript
-from ragstone.lab.chaos.verdict import Check, none_of
+from ragstone.lab.chaos.verdict import Check, at_most, none_of
+from ragstone.lab.simulate.text import question_hash
+from ragstone.settings import AdmissionSettings
 
-_HAS_RETRY_AFTER = (429, 503)
+_HAS_RETRY_AFTER: Final = (429, 503)
+_DEADLINE_SECONDS: Final = AdmissionSettings().deadline_seconds
+"""Of requests that name none."""
+_ARRIVAL_SECONDS: Final = 0.1
+"""For a request to be read: its deadline counts from then."""
+_LATE_SHARE: Final = 0.01
 
 
 def always_true(transcripts: Sequence[Transcript], canaries: dict[str, str]) -> list[Check]:
@@ -19,6 +27,31 @@ def always_true(transcripts: Sequence[Transcript], canaries: dict[str, str]) -> 
         none_of("passages of another tenant", [*_leaks(transcripts, canaries)]),
         none_of("internal errors", [*_internal(transcripts)]),
     ]
+
+
+def started_in_time(
+    starts: Iterable[tuple[str, float]], transcripts: Sequence[Transcript]
+) -> Check:
+    """`starts`: the questions' hashes that dependencies were asked, and when.
+
+    A call is late when all who asked its question before had no time left for it."""
+    asked: defaultdict[str, list[tuple[float, float]]] = defaultdict(list)
+    for t in transcripts:
+        milliseconds = t.ask.deadline_ms
+        seconds = _DEADLINE_SECONDS if milliseconds is None else milliseconds / 1000
+        if t.sent:
+            end = t.sent + seconds + _ARRIVAL_SECONDS
+            asked[question_hash(t.ask.question)].append((t.sent, end))
+    ends = [
+        (at, [end for sent, end in asked[question] if sent <= at])
+        for question, at in starts
+        if question in asked
+    ]
+    known = [(at, before) for at, before in ends if before]
+    late = sum(at > max(before) for at, before in known)
+    return at_most(
+        "share of calls begun after their deadline", late / (len(known) or 1), _LATE_SHARE
+    )
 
 
 def _without_one_end(transcripts: Sequence[Transcript]) -> Iterator[str]:

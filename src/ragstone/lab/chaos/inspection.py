@@ -39,6 +39,14 @@ def sockets(pid: int) -> list[tuple[int, int]]:
     return found
 
 
+def children(pid: int) -> list[int]:
+    """Processes that the process has started, and that live. Linux only."""
+    try:
+        return [*map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split())]
+    except OSError:
+        return []
+
+
 def resident_bytes(pid: int) -> int:
     """Memory that the process occupies; 0 when it is gone."""
     try:

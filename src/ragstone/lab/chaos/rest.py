@@ -11,6 +11,7 @@ from ragstone.lab.chaos.verdict import Check, at_most, equal, none_of
 _POOL_SECONDS: Final = 16.0
 """Idle connections to dependencies are kept for 15 s (`models/llms/connection.py`)."""
 _SETTLE_SECONDS: Final = 10.0
+_TRACEBACK_LINES: Final = 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,4 +63,8 @@ async def _left(site: Site, before: Rest, *, pools: bool) -> list[Check]:
 
 def _tracebacks(site: Site) -> list[str]:
     lines = site.log.read_text(errors="replace").splitlines()
-    return [line[:1500] for line in lines if "Traceback" in line or '"unexpected"' in line]
+    return [
+        "\n".join(lines[number : number + _TRACEBACK_LINES])[:1500]
+        for number, line in enumerate(lines)
+        if "Traceback" in line or '"unexpected"' in line
+    ]

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from ragstone.domain.errors import InvalidExperiment
-from ragstone.lab.chaos.checker import always_true
+from ragstone.lab.chaos.checker import always_true, started_in_time
 from ragstone.lab.chaos.corpus import CANARIES
+from ragstone.lab.chaos.money import budgets_kept
 from ragstone.lab.chaos.rest import after_quiescence, at_rest
 from ragstone.lab.chaos.site import Settings, Site, open_site
 from ragstone.lab.chaos.transcript import Transcript
@@ -59,7 +60,10 @@ class Bench:
             _check_punctual(transcripts)
             self.outcomes.update(transcript.outcome for transcript in transcripts)
             self.expect(*always_true(transcripts, CANARIES))
+            starts = [start for each in site.services.values() for start in await each.starts()]
+            self.expect(started_in_time(starts, transcripts))
             self.expect(*await after_quiescence(site, before, pools=not self.quick))
+            self.expect(*await budgets_kept(site))
 
 
 def _check_punctual(transcripts: Sequence[Transcript]) -> None:

@@ -50,6 +50,12 @@ class Switchable:
         async with self._http.post("/reset-connections") as response:
             response.raise_for_status()
 
+    async def starts(self) -> list[tuple[str, float]]:
+        """Each request's question, by hash, and when it came on the clock of `time.monotonic`; of
+        simulators only."""
+        async with self._http.get("/stats/starts") as response:
+            return [(question, at) for question, at in await response.json()]
+
     async def most_attempts(self) -> dict[str, int]:
         """At each question, by hash; of simulators only."""
         async with self._http.get("/stats/questions") as response:

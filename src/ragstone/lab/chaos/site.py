@@ -97,8 +97,11 @@ class Site:
         async with self.http.get("/metrics") as response:
             return await response.text()
 
-    async def make_key(self, tenant: str, priority: str | None = None) -> str:
-        body = {"tenant": tenant, "scopes": ["ask", "ingest"], "priority": priority}
+    async def make_key(
+        self, tenant: str, priority: str | None = None, user: str | None = None
+    ) -> str:
+        scopes = ["ask", "ingest"]
+        body = {"tenant": tenant, "scopes": scopes, "priority": priority, "user": user}
         return str((await self.call("POST", "/v1/keys", body))["secret"])
 
     async def ingest(self, tenant: str, collection: str = "help") -> list[str]:

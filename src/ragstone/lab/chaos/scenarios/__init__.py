@@ -10,6 +10,7 @@ from ragstone.lab.chaos.scenarios import (
     ingestion,
     latency,
     model,
+    money,
     overload,
     process,
 )
@@ -23,6 +24,7 @@ SCENARIOS: Final[tuple[Scenario, ...]] = tuple(
             *model.SCENARIOS,
             *cache.SCENARIOS,
             *clients.SCENARIOS,
+            *money.SCENARIOS,
             *process.SCENARIOS,
             *ingestion.SCENARIOS,
         ),

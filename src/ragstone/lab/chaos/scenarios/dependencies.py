@@ -3,14 +3,11 @@
 import asyncio
 import os
 import signal
-import sqlite3
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Final
 
-from ragstone.domain.errors import InvalidExperiment
 from ragstone.lab.chaos.driver import at_rate
+from ragstone.lab.chaos.records_lock import locked
 from ragstone.lab.chaos.scenario import Bench, Scenario
 from ragstone.lab.chaos.scenarios.model import QUICK_MODEL, calls, good_share
 from ragstone.lab.chaos.transcript import Transcript
@@ -111,7 +108,7 @@ def _explained(transcript: Transcript) -> bool:
 async def records_locked(bench: Bench) -> None:
     async with bench.site(services={"llm": QUICK_MODEL}) as site:
         seconds = bench.seconds(20, 4)
-        with _locked(_database(site.home)):
+        with locked(site.home):
             loading = asyncio.create_task(site.driver.load(at_rate(_RATE, seconds, site.asking())))
             body = {"collection": "help", "documents": [{"id": "new", "text": "A new rule."}]}
             began = site.driver.now()
@@ -133,25 +130,6 @@ async def records_locked(bench: Bench) -> None:
 
 def _odd(refused: tuple[int, str]) -> list[str]:
     return [] if refused == (503, "records_unavailable") else [str(refused)]
-
-
-def _database(home: Path) -> Path:
-    found = sorted(home.glob("*.db")) + sorted(home.glob("*.sqlite*"))
-    if not found:
-        raise InvalidExperiment("The records are not in SQLite here.")
-    return found[0]
-
-
-@contextmanager
-def _locked(database: Path) -> Iterator[None]:
-    """Holds the one lock that a writer of SQLite needs."""
-    connection = sqlite3.connect(database, isolation_level=None)
-    try:
-        connection.execute("BEGIN IMMEDIATE")
-        yield
-        connection.execute("ROLLBACK")
-    finally:
-        connection.close()
 
 
 def _without(transcripts: Sequence[Transcript], rung: str) -> list[str]:
