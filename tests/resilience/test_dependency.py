@@ -43,7 +43,7 @@ class Limiter:
         self.samples: list[tuple[float, int]] = []
         self.drops: list[int] = []
 
-    def sample(self, latency: float, in_flight: int) -> None:
+    def sample(self, latency: float, in_flight: int, *, late: float = 0.0) -> None:
         self.samples.append((latency, in_flight))
         self.limit += 1
 

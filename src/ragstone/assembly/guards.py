@@ -15,6 +15,7 @@ from ragstone.resilience.guarded import GuardedEmbedder, GuardedIndex, GuardedRe
 from ragstone.resilience.guarded_cache import GuardedCache
 from ragstone.resilience.hedge import Hedge
 from ragstone.resilience.limiter import AdaptiveLimiter
+from ragstone.resilience.own_lag import OwnLag
 from ragstone.resilience.retry import RetrySettings
 from ragstone.resilience.throttle import ClientThrottle
 from ragstone.settings import Settings
@@ -46,15 +47,18 @@ class Guards:
         *,
         board: Board | None = None,
         is_loaded: Callable[[], bool] = lambda: False,
+        own_lag: OwnLag | None = None,
         random: Random | None = None,
     ) -> None:
         """With a `board` a model's pause holds over all processes that share it; its other
-        limits are each process's own. `is_loaded`: no second calls while it is true. `random`
-        spreads retries and probes; seed it to repeat a run."""
+        limits are each process's own. `is_loaded`: no second calls while it is true.
+        `own_lag`: what a model's latencies owe to this process. `random` spreads retries and
+        probes; seed it to repeat a run."""
         self.settings = settings
         self.clock = clock
         self._board = board
         self._is_loaded = is_loaded
+        self._own_lag = own_lag
         self.random = random or Random()
         self.observer = DependencyMetrics(metrics)
         self.dependencies: list[Dependency] = []
@@ -95,6 +99,7 @@ class Guards:
             pause=pause,
             observer=self.observer,
             fair_seconds=min(_FAIR_SECONDS, self.settings.llm.first_token_seconds),
+            own_lag=self._own_lag,
         )
         self.dependencies.append(dependency)
         return dependency

@@ -52,7 +52,14 @@ def open_services(
         metrics.follow(metrics.concurrency_limit.labels("answers"), lambda: gate.limit / processes)
     ladder = _ladder(settings, clock)
     metrics.follow(metrics.ladder_rung, lambda: ladder.level)
-    guards = Guards(settings, clock, metrics, board=board, is_loaded=lambda: ladder.level > 0)
+    guards = Guards(
+        settings,
+        clock,
+        metrics,
+        board=board,
+        is_loaded=lambda: ladder.level > 0,
+        own_lag=ladder.own_lag,
+    )
     return Services(
         records=records,
         admission=admission,

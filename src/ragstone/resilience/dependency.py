@@ -47,6 +47,7 @@ from ragstone.resilience.outcomes import (
     outcome_of,
     outcome_of_refusal,
 )
+from ragstone.resilience.own_lag import OwnLag
 from ragstone.resilience.throttle import ClientThrottle
 
 SET_ASIDE_SECONDS: Final = 30.0
@@ -76,7 +77,9 @@ class Dependency:
         pause: Pause | None = None,
         observer: DependencyObserver | None = None,
         fair_seconds: float = 5.0,
+        own_lag: OwnLag | None = None,
     ) -> None:
+        """`own_lag`: is taken off the latencies that the limiter learns from."""
         self.name = name
         self._clock = clock
         self._gate = gate
@@ -86,6 +89,7 @@ class Dependency:
         self._observer = observer or Unobserved()
         self._fair_seconds = fair_seconds
         self._pause = pause or LocalPause()
+        self._own_lag = own_lag or OwnLag()
         self._calls = 0
 
     @property
@@ -175,9 +179,10 @@ class Dependency:
 
     def _answered(self, generation: int, latency: float) -> None:
         """A first result after `latency` seconds."""
-        if self._limiter is not None:
+        late = self._own_lag.within(latency)
+        if self._limiter is not None and late is not None:
             before = self._limiter.limit
-            self._limiter.sample(latency, self.in_flight)
+            self._limiter.sample(latency, self.in_flight, late=late)
             if self._gate is not None and self._limiter.limit > before:
                 self._gate.kick()
         self._accepted(generation)

@@ -10,6 +10,7 @@ from typing import Final, Literal
 from ragstone.domain.principal import PRIORITIES, Priority
 from ragstone.ports import Clock
 from ragstone.resilience.joining import ChunkJoining
+from ragstone.resilience.own_lag import OwnLag
 from ragstone.resilience.pressure import CALM, PRESSED, Share, Stairs
 
 RungName = Literal[
@@ -236,6 +237,7 @@ class LoadLadder:
         self._window_began = now = clock.monotonic()
         self._classes = {name: _ClassLoad(policy, now) for name in PRIORITIES}
         self._joining = ChunkJoining(enabled=policy.enabled, clock=clock)
+        self.own_lag = OwnLag()
 
     @property
     def level(self) -> int:
@@ -284,6 +286,7 @@ class LoadLadder:
 
     def observe_lag(self, seconds: float) -> None:
         """How late the event loop woke; several times a second, also when nothing happens."""
+        self.own_lag.observe(seconds)
         # Larger pieces first: they cost nobody anything.
         self._lags.observe(0.0 if self._joining.has_more else seconds)
         self._joining.observe_lag(seconds)

@@ -85,8 +85,9 @@ class AdaptiveLimiter:
         """Calls that may be in flight now."""
         return int(self._limit)
 
-    def sample(self, latency: float, in_flight: int) -> None:
-        """A call succeeded, `latency` seconds to its first result; `in_flight` counts it.
+    def sample(self, latency: float, in_flight: int, *, late: float = 0.0) -> None:
+        """A call succeeded, `latency` seconds to its first result, of which it lay `late` before
+        we noticed; `in_flight` counts it.
 
         Not for refusals of our own nor for cancelled calls.
         """
@@ -96,7 +97,7 @@ class AdaptiveLimiter:
         if now - latency < self._changed - _ROUNDING:
             return
         window = self._window
-        window.add(latency, in_flight)
+        window.add(latency - late, in_flight)
         self._since_drop += 1
         # Once all that a raise let in have answered, nobody slower is to come.
         settled = now >= self._settled or FEWEST <= self._added <= window.count
