@@ -203,6 +203,12 @@ def test_only_the_dearer_of_two_prices_of_one_name_holds() -> None:
     assert (rate.input, rate.output) == (2_000_000_000, 3_000_000_000)
 
 
+def test_where_models_compute_is_told_by_name() -> None:
+    llm = {"model": "m", "base_url": "http://localhost/v1", "region": "eu"}
+    fallbacks = [llm | {"region": "us"}, llm | {"model": "n", "region": ""}, llm]
+    assert opened(llm=llm | {"fallbacks": fallbacks}).regions == {"m": "eu, us", "n": ""}
+
+
 @pytest.mark.parametrize(
     "address",
     [

@@ -58,6 +58,7 @@ async def routed(*models: ScriptedModel, stands: Standing | None = "normal") -> 
     world.prices = PriceBook(
         models={name: Price(source="test", rates=(rate,)) for name, rate in rates.items()},
         best="dear",
+        regions={"cheap": "eu", "dear": "us"},
     )
     world.route = GuardedRoute(
         [(model, Dependency(model.name, clock=world.clock)) for model in models],
@@ -191,7 +192,8 @@ async def test_an_answer_that_does_not_suffice_is_replaced_unseen_and_both_are_b
     assert "".join(deltas) == done.answer == ANSWERED
     assert (done.model, done.answer_kind, done.degraded) == ("dear", "generated", [])
     assert done.receipt.escalated_from == "cheap"
-    assert [charge.model for charge in done.receipt.charges] == ["cheap", "dear"]
+    charged = [(charge.model, charge.region) for charge in done.receipt.charges]
+    assert charged == [("cheap", "eu"), ("dear", "us")]
     assert done.receipt.nanodollars == world.ledger.cost() == COST["cheap"] + COST["dear"]
     assert "routing" not in done.receipt.saved_nanodollars  # it cost more than the best alone
     assert (await world.ask())[1].cache == "hit"

@@ -44,7 +44,14 @@ def open_prices(settings: Settings, clock: Clock) -> PriceBook:
         best=max(endpoints, key=lambda endpoint: endpoint.quality).model or None,
         embedder=_of_embedder(settings, now),
         reranker=_of_reranker(settings),
+        regions={model: _regions(endpoints, model) for model in models},
     )
+
+
+def _regions(endpoints: list[LlmEndpoint], model: str) -> str:
+    """A model at several endpoints may compute at any of them."""
+    named = (each.region for each in endpoints if each.model == model)
+    return ", ".join(dict.fromkeys(filter(None, named)))
 
 
 def _of_model(endpoint: LlmEndpoint, position: int, now: datetime) -> Price:

@@ -66,6 +66,8 @@ class Charge(msgspec.Struct, frozen=True, kw_only=True):
     nanodollars: int
     price: str
     """Where the price is from: `configured`, `free`, or the price list's name and date."""
+    region: str = ""
+    """Where the model computed, such as `eu`, as configured; empty where that was not said."""
 
 
 class Receipt(msgspec.Struct, frozen=True, kw_only=True):

@@ -109,6 +109,8 @@ class PriceBook(msgspec.Struct, frozen=True, kw_only=True):
     """The first model of the highest quality: what routing saves is counted against it."""
     embedder: Price = FREE
     reranker: Price = FREE
+    regions: Mapping[str, str] = {}
+    """Where the language models compute, by name, as far as it was said; told on receipts."""
 
     def model(self, name: str) -> Price:
         """Raises `KeyError` for a model that the route does not have."""

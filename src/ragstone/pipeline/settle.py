@@ -293,8 +293,9 @@ class Bill:
 
     def _charge(self, call: Call, usage: Usage, cost: int) -> None:
         charge = Charge(
-            kind=call.kind, model=call.model, usage=usage, nanodollars=cost, price=call.price.source
-        )
+            kind=call.kind, model=call.model, usage=usage, nanodollars=cost,
+            price=call.price.source, region=self.prices.regions.get(call.model, ""),
+        )  # fmt: skip
         self._charges.append(charge)
         self.usage += usage
         if self._trace is not None:
