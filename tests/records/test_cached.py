@@ -181,3 +181,69 @@ async def test_another_tenants_collection_of_the_same_name_is_another(
     theirs = await cached.collection("evil", "default")
     assert await cached.collection("acme", "default") == mine
     assert theirs == msgspec.structs.replace(mine, tenant="evil")
+
+
+async def test_who_asks_the_same_at_one_moment_shares_one_read(
+    inner: CountingRecords, cached: CachedRecords
+) -> None:
+    await inner.ensure_collection("acme", "default", MINILM)
+    inner.gate = asyncio.Event()
+    asking = [asyncio.create_task(cached.collection("acme", "default")) for _ in range(30)]
+    await asyncio.sleep(0)
+    asking[0].cancel()  # the others still get theirs
+    await asyncio.sleep(0)
+    inner.gate.set()
+    first, *others = await asyncio.gather(*asking, return_exceptions=True)
+    assert isinstance(first, asyncio.CancelledError)
+    assert all(isinstance(found, Collection) for found in others)
+    assert inner.asked == 1
+
+
+async def test_what_is_asked_for_is_read_again_before_it_ends_and_nobody_waits(
+    inner: CountingRecords, cached: CachedRecords, clock: VirtualClock
+) -> None:
+    await inner.create_key(a_key())
+    await cached.key_by_hash(a_key().sha256)
+    inner.gate = asyncio.Event()
+    for _ in range(3):  # longer than what was read first is good for
+        clock.advance(TTL_SECONDS * 0.6)
+        inner.gate.clear()
+        assert await cached.key_by_hash(a_key().sha256) == a_key()
+        inner.gate.set()
+        for _ in range(3):
+            await asyncio.sleep(0)
+    assert inner.asked == 4
+
+
+async def test_a_read_that_began_before_a_change_is_not_shared_after_it(
+    inner: CountingRecords, cached: CachedRecords
+) -> None:
+    await cached.create_key(a_key())
+    inner.gate = asyncio.Event()
+    before = asyncio.create_task(cached.key_by_hash(a_key().sha256))
+    await asyncio.sleep(0.01)
+    await cached.revoke_key(a_key().id)
+    after = asyncio.create_task(cached.key_by_hash(a_key().sha256))
+    await asyncio.sleep(0)
+    inner.gate.set()
+    assert await before == a_key()
+    assert await after is None
+
+
+async def test_a_read_ahead_that_fails_is_met_by_nobody(
+    inner: CountingRecords, cached: CachedRecords, clock: VirtualClock,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    await inner.create_key(a_key())
+    await cached.key_by_hash(a_key().sha256)
+
+    async def fail(sha256: str) -> ApiKey | None:
+        raise RecordsUnavailable("The records cannot be reached.", remedy="Wait.")
+
+    monkeypatch.setattr(inner, "key_by_hash", fail)
+    clock.advance(TTL_SECONDS * 0.6)
+    assert await cached.key_by_hash(a_key().sha256) == a_key()
+    await asyncio.sleep(0)
+    clock.advance(TTL_SECONDS * 0.6)
+    with pytest.raises(RecordsUnavailable):
+        await cached.key_by_hash(a_key().sha256)
