@@ -77,6 +77,14 @@ class RecallingEmbedder(Embedder, Protocol):
         ...
 
 
+@runtime_checkable
+class KeepingEmbedder(Protocol):
+    """One that keeps vectors of queries, for each tenant apart: neither its time nor its price may
+    tell one tenant what another has asked."""
+
+    def of_tenant(self, tenant: str) -> RecallingEmbedder: ...
+
+
 class DocumentChunks(msgspec.Struct, frozen=True, kw_only=True):
     """One version of a document, ready to be searched."""
 

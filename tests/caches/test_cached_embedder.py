@@ -38,7 +38,8 @@ class World:
         self.inner = Slow()
         self.store = MemoryCache(max_bytes=max_bytes, clock=VirtualClock())
         self.outcomes: list[str] = []
-        self.embedder = CachedEmbedder(self.inner, self.store, on_outcome=self.outcomes.append)
+        self.shared = CachedEmbedder(self.inner, self.store, on_outcome=self.outcomes.append)
+        self.embedder = self.shared.of_tenant("acme")
 
     def ask(self, text: str = "wool") -> "asyncio.Task[list[float]]":
         return asyncio.create_task(self.embedder.embed_query(text))
@@ -66,9 +67,29 @@ async def test_letter_case_tells_texts_apart(world: World) -> None:
 
 async def test_embedders_do_not_share_vectors(world: World) -> None:
     world.inner.go.set()
-    other = CachedEmbedder(HashingEmbedder(9), world.store)
+    other = CachedEmbedder(HashingEmbedder(9), world.store).of_tenant("acme")
     assert len(await world.embedder.embed_query("wool")) == 8
     assert len(await other.embed_query("wool")) == 9
+
+
+async def test_what_one_tenant_asked_saves_no_time_to_another(world: World) -> None:
+    asked = [world.ask(), asyncio.create_task(world.shared.of_tenant("zenith").embed_query("wool"))]
+    await asyncio.sleep(0)
+    world.inner.go.set()
+    one, other = await asyncio.gather(*asked)
+    assert one == other
+    assert world.outcomes == ["miss", "miss"]
+    assert await world.shared.of_tenant("acme").recall("wool") == one
+    assert await world.shared.of_tenant("else").recall("wool") is None
+
+
+async def test_what_is_embedded_for_nobody_is_not_kept(world: World) -> None:
+    world.inner.go.set()
+    await world.embedder.embed_query("wool")
+    for _ in range(2):
+        await world.shared.embed_query("wool")
+    assert world.inner.texts == ["wool"] * 3
+    assert world.outcomes == ["miss"]
 
 
 async def test_equal_texts_at_once_are_embedded_once(world: World) -> None:
@@ -97,7 +118,7 @@ async def test_who_leaves_takes_nobody_along_and_the_last_ends_the_work(world: W
     await asyncio.gather(*tasks, return_exceptions=True)
     await asyncio.sleep(0)
     assert world.inner.cancelled == 1
-    assert not world.embedder._flights
+    assert not world.shared._flights
     again = world.ask("silk")
     await asyncio.sleep(0)
     world.inner.go.set()

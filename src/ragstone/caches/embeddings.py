@@ -17,10 +17,10 @@ _GROUP = "embeddings"
 
 
 class CachedEmbedder:
-    """Implements `ports.Embedder` upon another; keeps the vectors of queries.
+    """Implements `ports.Embedder` and `ports.KeepingEmbedder` upon another.
 
-    One text at a time is embedded once: who asks for it meanwhile waits for the same call, which
-    goes on as long as one of them waits. Vectors come as float32, kept or not.
+    Vectors are kept for each tenant apart, so that how long a text takes does not tell one what
+    another has asked; what is embedded for none is not kept.
     """
 
     def __init__(
@@ -34,8 +34,52 @@ class CachedEmbedder:
         self._store = store
         self._on_outcome = on_outcome
         self._flights: dict[bytes, _Flight] = {}
-        identity = inner.identity
-        self._model = f"{identity.name}\0{identity.dimensions}\0{identity.digest}\0".encode()
+
+    @property
+    def identity(self) -> EmbedderIdentity:
+        return self._inner.identity
+
+    def of_tenant(self, tenant: str) -> "TenantEmbedder":
+        return TenantEmbedder(self._inner, self._store, self._on_outcome, self._flights, tenant)
+
+    async def embed_query(self, text: str) -> list[float]:
+        return await self._inner.embed_query(text)
+
+    async def embed_documents(self, texts: Sequence[str]) -> list[list[float]]:
+        return await self._inner.embed_documents(texts)
+
+    def count_tokens(self, text: str) -> int:
+        return self._inner.count_tokens(text)
+
+    async def close(self) -> None:
+        await self._store.close()
+        await self._inner.close()
+
+
+class TenantEmbedder:
+    """Implements `ports.RecallingEmbedder`.
+
+    One text at a time is embedded once: who asks for it meanwhile waits for the same call, which
+    goes on as long as one of them waits. Vectors come as float32, kept or not.
+    """
+
+    __slots__ = ("_flights", "_inner", "_on_outcome", "_own", "_store")
+
+    def __init__(
+        self,
+        inner: Embedder,
+        store: CacheStore,
+        on_outcome: Callable[[Outcome], None],
+        flights: dict[bytes, "_Flight"],
+        tenant: str,
+    ) -> None:
+        self._inner = inner
+        self._store = store
+        self._on_outcome = on_outcome
+        self._flights = flights
+        model = inner.identity
+        parts = (model.name, str(model.dimensions), model.digest, str(len(tenant)), tenant, "")
+        self._own = "\0".join(parts).encode(errors="surrogatepass")
 
     @property
     def identity(self) -> EmbedderIdentity:
@@ -66,12 +110,11 @@ class CachedEmbedder:
         return self._inner.count_tokens(text)
 
     async def close(self) -> None:
-        await self._store.close()
-        await self._inner.close()
+        """Nothing of its own."""
 
     def _asked(self, text: str) -> tuple[str, bytes]:
         text = " ".join(unicodedata.normalize("NFC", text).split())
-        return text, sha256(self._model + text.encode(errors="surrogatepass")).digest()
+        return text, sha256(self._own + text.encode(errors="surrogatepass")).digest()
 
     async def _kept(self, key: bytes) -> list[float] | None:
         kept = await self._store.get(key)

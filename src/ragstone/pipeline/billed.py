@@ -1,6 +1,6 @@
 """Embedders and rerankers that cost: each call is reserved before and settled after.
 
-Around those that cost nothing there is no wrapper, and nothing is counted.
+Around those that cost nothing nothing is counted.
 """
 
 from collections.abc import Iterator, Sequence
@@ -13,13 +13,18 @@ from ragstone.governance.measured import Measured, measured
 from ragstone.governance.prices import Price
 from ragstone.governance.token_bound import about_tokens, most_tokens
 from ragstone.pipeline.settle import Bill, Call
-from ragstone.ports import Embedder, RecallingEmbedder, Reranker
+from ragstone.ports import Embedder, KeepingEmbedder, RecallingEmbedder, Reranker
 
 
 def billed_embedder(embedder: Embedder, bill: Bill) -> Embedder:
     """What it embeds is on the bill. Its calls also raise `BudgetExhausted`."""
-    price = bill.prices.embedder
-    return embedder if price.free else _BilledEmbedder(embedder, price, bill)
+    price, own = bill.prices.embedder, own_embedder(embedder, bill.spender.tenant)
+    return own if price.free else _BilledEmbedder(own, price, bill)
+
+
+def own_embedder(embedder: Embedder, tenant: str) -> Embedder:
+    """The same with what it keeps for this tenant, where it keeps anything."""
+    return embedder.of_tenant(tenant) if isinstance(embedder, KeepingEmbedder) else embedder
 
 
 def billed_reranker(reranker: Reranker | None, bill: Bill) -> Reranker | None:

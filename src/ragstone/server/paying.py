@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from ragstone.domain.budget import Spender
-from ragstone.pipeline.billed import billed_embedder
+from ragstone.pipeline.billed import billed_embedder, own_embedder
 from ragstone.pipeline.settle import reserve_and_settle
 from ragstone.ports import Embedder
 from ragstone.server.call import Call
@@ -19,7 +19,7 @@ async def paid_embedder(call: Call, application: str) -> AsyncIterator[Embedder]
     """
     s, principal = call.system.services, call.principal
     if s.prices.embedder.free:
-        yield s.embedder
+        yield own_embedder(s.embedder, principal.tenant)
         return
     spender = Spender(
         tenant=principal.tenant,
