@@ -201,7 +201,8 @@ def test_beyond_the_limit_it_is_refused_in_words() -> None:
             await ledger.reserve(ANNA, dollars(600_000_000))
         error = refusal.value
         assert error.message == (
-            "The budget of $1.50 a month for the user 'anna' (each has its own) is used up."
+            "The budget of $1.50 a month for the user 'anna' (each has its own) "
+            "has too little left for the most that this may cost."
         )
         assert "2026-02-01 at 00:00 UTC" in str(error)
         assert error.retry_after == pytest.approx(31 * 86_400, abs=5)
@@ -290,7 +291,7 @@ def test_beyond_the_limit_other_work_goes_on_up_to_the_hard_limit() -> None:
         assert await ledger.standing(ANNA) == "exhausted"
         embedding = await ledger.reserve(ANNA, dollars(20), model=False)
         ledger.settle(embedding, dollars(20), [])
-        with pytest.raises(BudgetExhausted, match="used up"):
+        with pytest.raises(BudgetExhausted, match="too little left"):
             await ledger.reserve(ANNA, dollars(1), model=False)
         with pytest.raises(BudgetExhausted):
             await ledger.standing(ANNA)

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from ragstone.cli.budgets import shown_dollars
 from ragstone.cli.client import Client
 from ragstone.cli.context import context_of, run_with_client
 from ragstone.cli.documents import Collection, print_json
@@ -74,17 +75,28 @@ def _print_sources(answer: dict[str, Any]) -> None:
         typer.secho(f"[{citation['number']}] ", fg="cyan", nl=False)
         typer.secho(f"{citation['title']}{page}", bold=True, nl=False)
         typer.secho(f"  {citation['external_id']}", dim=True)
-    seconds = answer["timings_ms"]["total"] / 1000
+    typer.secho(", ".join(_how_made(answer)), dim=True, err=True)
+    for notice in answer["notices"]:
+        typer.secho(f"{notice['message']} [{notice['code']}]", fg="yellow", err=True)
+    _print_degraded(answer["degraded"])
+
+
+def _how_made(answer: dict[str, Any]) -> list[str]:
+    """Who wrote it, from where it came, how long it took, and what it cost."""
     kind = {
         "extractive": "extract from the documents",
         "passages": "passages only",
         "not_found": "not found",
     }
-    how = kind.get(answer["answer_kind"], f"written by {answer['model']}")
-    typer.secho(f"{how}, {seconds:.2f} s", dim=True, err=True)
-    for notice in answer["notices"]:
-        typer.secho(f"{notice['message']} [{notice['code']}]", fg="yellow", err=True)
-    _print_degraded(answer["degraded"])
+    made = [kind.get(answer["answer_kind"], f"written by {answer['model']}")]
+    if answer["cache"] == "hit":
+        made.append(f"from the cache ({answer['cache_age_seconds']:.0f} s old)")
+    elif answer["cache"] == "joined":
+        made.append("shared with others who asked the same")
+    made.append(f"{answer['timings_ms']['total'] / 1000:.2f} s")
+    if paid := answer["receipt"]["nanodollars"]:
+        made.append(shown_dollars(paid))
+    return made
 
 
 def _print_degraded(rungs: list[str]) -> None:

@@ -30,7 +30,8 @@ def show_stats(typer_context: typer.Context) -> None:
         typer.echo(f"The semantic tier has switched itself off in {off} processes.")
     typer.echo()
     figures = ("holds", "store", "entries", "bytes", "max_bytes", "available")
-    print_rows(context, found["stores"], figures, empty="Nothing is kept: cache.enabled is off.")
+    stores = [{**store, "available": _yes(store["available"])} for store in found["stores"]]
+    print_rows(context, stores, figures, empty="Nothing is kept: cache.enabled is off.")
 
 
 @cache_app.command("clear")
@@ -53,6 +54,10 @@ def clear(
     else:
         names = ", ".join(cleared["collections"]) or "nothing, since there is no collection"
         typer.echo(f"Cleared {names}. Entries removed here: {cleared['removed']}.")
+
+
+def _yes(holds: bool) -> str:
+    return "yes" if holds else "no"
 
 
 def _percent(ratio: float | None) -> str:

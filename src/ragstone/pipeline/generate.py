@@ -119,7 +119,7 @@ def _by_models(
     models = order(route.offers, bill.standing)
     if not models:
         raise BudgetExhausted(
-            "The budget for language models is spent.",
+            "Too little is left of a budget to ask a language model.",
             remedy="Raise it with `ragstone budgets set`, or wait for its next period.",
         )
     if models[0] != route.name:

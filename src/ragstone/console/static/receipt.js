@@ -16,7 +16,7 @@ const SAVINGS = {
 /** @type {Record<string, string>} */
 const STANDINGS = {
   economy: "nearly spent, so the cheapest model is asked",
-  exhausted: "spent, so no model is asked",
+  exhausted: "spent, or too little left of it to ask a model",
 };
 
 /**

@@ -17,7 +17,8 @@ def exhausted(view: AccountView, now: float) -> BudgetExhausted:
     cap = budget.limit if view.account.pool == "limit" else budget.hard_limit or 0
     ends = datetime.fromtimestamp(view.period_end, UTC)
     error = BudgetExhausted(
-        f"The budget of {_amount(cap, budget)} a {budget.period} for {_whose(view)} is used up.",
+        f"The budget of {_amount(cap, budget)} a {budget.period} for {_whose(view)} "
+        "has too little left for the most that this may cost.",
         remedy=f"It begins anew on {ends:%Y-%m-%d} at 00:00 UTC; "
         "an administrator can raise it with `ragstone budgets set`.",
         retry_after=max(0.0, view.period_end - now),
