@@ -21,7 +21,7 @@ from ragstone.resilience.limiter import AdaptiveLimiter
 Make = Callable[[SimulatedTime], Limiter]
 
 CANDIDATES: dict[str, Make] = {
-    "Ragstone": lambda time: AdaptiveLimiter(initial=32, minimum=4, maximum=1000, clock=time),
+    "Ragstone": lambda time: AdaptiveLimiter(initial=16, minimum=4, maximum=1000, clock=time),
     "Gradient2": lambda time: Gradient2(32, 4, 1000),
     "Vegas": lambda time: Vegas(32, 4, 1000),
     "AIMD": lambda time: Aimd(32, 4, 1000),

@@ -306,8 +306,9 @@ class ResilienceSettings(_Group):
     """Extra calls for slow reads, as a share of all; 0 switches hedging off."""
     min_concurrency: int = Field(default=4, ge=1)
     """Least that an adaptive limit allows."""
-    initial_concurrency: int = Field(default=32, ge=1)
-    """Where an adaptive limit begins."""
+    initial_concurrency: int = Field(default=16, ge=1)
+    """Where an adaptive limit begins. It grows within a window of calls, while what was let in
+    too many waits inside the model for as long as a stream lasts."""
 
 
 class LadderSettings(_Group):
