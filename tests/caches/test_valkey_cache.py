@@ -127,6 +127,17 @@ async def test_callers_that_leave_spoil_no_connection(redis_url: str) -> None:
         assert not cache._running
 
 
+async def test_more_at_once_than_there_are_connections_is_no_failure(redis_url: str) -> None:
+    cache = over(redis_url)
+    keys = [number.to_bytes(32, "big") for number in range(200)]
+    await asyncio.gather(*(cache.put(key, key, ttl=60, group="burst") for key in keys))
+    found = await asyncio.gather(*map(cache.get, keys))
+    assert [kept.value if kept else None for kept in found] == keys
+    await asyncio.gather(*(cache.delete([key]) for key in keys))
+    assert await asyncio.gather(*map(cache.get, keys)) == [None] * len(keys)
+    await cache.close()
+
+
 @pytest.mark.parametrize(
     "reply",
     [b"HTTP/1.1 200 OK\r\n\r\n", b"\x00" * 4_000, b"$99999999\r\nx", b":1\r\n", b"*-5\r\n", b"$-"],

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from redis.asyncio import Redis
 
 _CONNECTIONS: Final = 64
-"""At most, for look-ups; with all in use a look-up is a miss."""
+"""At most, for look-ups and puts; with all in use a command waits for one. Many answers may end at
+the same moment, and that is no failure of the server."""
 _BULK_CONNECTIONS: Final = 4
 _BULK_SECONDS: Final = 2.0
 """Longest wait for one reply while sweeping or clearing."""
@@ -44,10 +45,12 @@ class ValkeyCache:
         self._groups = self._prefix + b"groups"
         self._quick = _client(url, _CONNECTIONS, timeout_seconds)
         self._bulk = _client(url, _BULK_CONNECTIONS, max(timeout_seconds, _BULK_SECONDS))
+        self._quick_places = asyncio.Semaphore(_CONNECTIONS)
+        self._bulk_places = asyncio.Semaphore(_BULK_CONNECTIONS)
         self._running: set[asyncio.Task[Any]] = set()
 
     async def get(self, key: bytes) -> Kept | None:
-        frame = await self._run(self._quick.get(self._entry(key)))
+        frame = await self._run(self._quick.get(self._entry(key)), self._quick_places)
         found = unframed(key, frame)
         if found is None:
             return None
@@ -55,7 +58,8 @@ class ValkeyCache:
         return Kept(value, max(0.0, self._clock.time() - put_at))
 
     async def put(self, key: bytes, value: bytes, *, ttl: float, group: str) -> None:
-        await self._run(self._put(key, value, max(1, int(ttl * 1000)), group))
+        putting = self._put(key, value, max(1, int(ttl * 1000)), group)
+        await self._run(putting, self._quick_places)
 
     async def delete(self, keys: Sequence[bytes]) -> None:
         for batch in _batches(keys):
@@ -134,12 +138,13 @@ class ValkeyCache:
             together.set(self._entry(key), framed(key, value, now), px=ttl_ms)
             await together.execute()
 
-    async def _run(self, command: Any) -> Any:
+    async def _run(self, command: Any, places: asyncio.Semaphore | None = None) -> Any:
         """The reply to a command of the client, whose own types say too much and too little.
 
         Raises `DependencyError` whatever goes wrong: a server that answers garbage makes the
         client raise all kinds of errors."""
-        task: asyncio.Task[Any] = asyncio.create_task(command)
+        waiting = _in_its_turn(command, places or self._bulk_places)
+        task: asyncio.Task[Any] = asyncio.create_task(waiting)
         self._running.add(task)
         task.add_done_callback(self._ended)
         await asyncio.wait({task})
@@ -192,6 +197,11 @@ def _client(url: str, connections: int, seconds: float) -> "Redis":
             remedy="Write redis://HOST:PORT/NUMBER, rediss:// for TLS, or unix:///PATH.",
             field="cache.url",
         ) from error
+
+
+async def _in_its_turn(command: Any, places: asyncio.Semaphore) -> Any:
+    async with places:
+        return await command
 
 
 def _batches(keys: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
