@@ -56,29 +56,34 @@ def build_app(
         policy = {"Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'"}
         return Response(docs, headers=policy, media_type="text/html")
 
+    endpoints = {
+        (operation.method, operation.path): endpoint(
+            system,
+            operation.path,
+            operation.handler,
+            scope=operation.scope,
+            admitted=operation.admitted,
+            limited=operation.limited,
+            refusals=refusals,
+            rooms=rooms,
+        )
+        for operation in here
+    }
     routes: list[BaseRoute] = [
         Route(
-            operation.path,
-            endpoint(
-                system,
-                operation.path,
-                operation.handler,
-                scope=operation.scope,
-                admitted=operation.admitted,
-                limited=operation.limited,
-                refusals=refusals,
-                rooms=rooms,
-            )
-            if forward is None or operation in here
-            else forward,
-            methods=[operation.method],
+            o.path,
+            endpoints[o.method, o.path] if forward is None or o in here else forward,
+            methods=[o.method],
         )
-        for operation in OPERATIONS
+        for o in OPERATIONS
     ]
+    asked_most = {(o.method, o.path): endpoints[o.method, o.path] for o in here if o.admitted}
     if forward is not None:
         routes.append(Mount(PREFIX, forward))  # gateways on other hosts, to the engine behind us
     return Starlette(
-        middleware=[Middleware(RefuseEarly, system=system, early=early, log=refusals)],
+        middleware=[
+            Middleware(RefuseEarly, system=system, early=early, endpoints=asked_most, log=refusals)
+        ],
         routes=[
             *routes,
             Route("/openapi.json", get_openapi),
