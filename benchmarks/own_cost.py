@@ -186,7 +186,10 @@ def _bodies(prefix: str, count: int, **fields: object) -> list[bytes]:
 
 
 async def measure(count: int, deltas: int, *, profile: bool) -> None:
-    settings = Settings.model_validate({"embedder": {"provider": "fake"}})
+    # The passages' documents are in no records: a sweep would take their answers for orphans.
+    settings = Settings.model_validate(
+        {"embedder": {"provider": "fake"}, "cache": {"sweep_seconds": 3600}}
+    )
     with tempfile.TemporaryDirectory() as folder:
         async with open_system(settings.model_copy(update={"home": Path(folder)})) as system:
             embedder = FreeEmbedder(MiniLmEmbedder())
