@@ -183,6 +183,28 @@ def test_near_its_end_one_request_has_it_made_anew_in_the_background() -> None:
     run(scenario())
 
 
+def test_a_kept_answer_is_made_anew_once_even_if_what_comes_of_it_cannot_be_kept() -> None:
+    async def scenario() -> None:
+        world = await _world()
+        await world.ask()
+        kept, world.model = world.model, ScriptedModel(["Forty-five."], clock=world.clock)
+        assert kept is not None
+        await asyncio.sleep(88.0)
+        for _ in range(5):
+            assert (await _asked(world))[0] == "hit"
+            await asyncio.sleep(0.1)
+        assert len(world.model.prompts) == 1  # it cites nothing
+        await asyncio.sleep(22.0)
+        world.model = kept
+        assert (await _asked(world))[0] == "miss"
+        await asyncio.sleep(88.0)
+        assert (await _asked(world))[0] == "hit"
+        await asyncio.sleep(0.1)
+        assert len(kept.prompts) == 3
+
+    run(scenario())
+
+
 def test_nothing_is_made_anew_under_load_and_closing_ends_what_is() -> None:
     async def scenario() -> None:
         world = await _world(first_delay=1.0)

@@ -76,7 +76,8 @@ async def answer(
         if found.kept is not None:
             permit.free_slot()
             if found.is_due:
-                s.refreshes.begin(found.key, partial(refresh, asked, s))
+                again = partial(refresh, asked, s)
+                s.refreshes.begin(found.key, again, made_at=found.kept.made_at)
             given = replay(found.kept, asked, bill, tier="question", now=s.clock.time())
             for event in as_events(given, streamed=streamed):
                 yield event
