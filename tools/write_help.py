@@ -5,8 +5,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-COMMANDS = ("", "ask", "budgets", "chaos", "collections", "demo", "documents", "eval", "ingest",
-            "init", "jobs", "keys", "load", "search", "serve", "simulate", "usage")  # fmt: skip
+from typer.main import get_command
+
+from ragstone.cli.main import app
+
+COMMANDS = ("", *sorted(get_command(app).commands))  # type: ignore[attr-defined]
 
 if __name__ == "__main__":
     shown = [
