@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ragstone.domain.budget import Amount, Spender
 from ragstone.domain.clock import SystemClock
-from ragstone.domain.errors import BudgetExhausted
+from ragstone.domain.errors import BudgetExhausted, RecordsUnavailable
 from ragstone.governance.ledger import LeasedLedger, LedgerSettings, Upkeep
 from ragstone.records.engine import sqlite_url
 from ragstone.records.sql_records import SqlRecords
@@ -56,6 +56,9 @@ async def _ask(ledger: LeasedLedger, costs: int, draws: random.Random) -> None:
             reservation = await ledger.reserve(spender, Amount(nanodollars=upper))
         except BudgetExhausted:
             refused += 1
+            await asyncio.sleep(0.05)
+            continue
+        except RecordsUnavailable:  # the others keep them busy: it may ask again
             await asyncio.sleep(0.05)
             continue
         cost = draws.randint(upper // 4, upper)

@@ -60,8 +60,8 @@ async def _race(folder: Path, draws: random.Random) -> int:
     running = [await _start(folder, number, draws) for number in range(PROCESSES)]
     killed = 0
     while killed < _KILLS:
-        number = draws.randrange(PROCESSES)
-        if not await _spends(folder, number, running[number]):
+        number = await _one_that_spends(folder, running, draws)
+        if number is None:
             break
         await asyncio.sleep(0.1 * draws.random())
         running[number].kill()
@@ -72,15 +72,26 @@ async def _race(folder: Path, draws: random.Random) -> int:
     return killed
 
 
-async def _spends(folder: Path, number: int, process: asyncio.subprocess.Process) -> bool:
-    """Once it does; False when it has ended."""
-    costs = folder / f"costs.{number}"
-    before = costs.stat().st_size if costs.exists() else 0
-    while process.returncode is None:
-        if costs.exists() and costs.stat().st_size > before:
-            return True
+async def _one_that_spends(
+    folder: Path, running: list[asyncio.subprocess.Process], draws: random.Random
+) -> int | None:
+    """Not one that only begins: meanwhile the others would spend the rest. None: all have ended."""
+    before = [_asked(folder, number) for number in range(PROCESSES)]
+    while any(process.returncode is None for process in running):
+        spending = [
+            number
+            for number in range(PROCESSES)
+            if running[number].returncode is None and _asked(folder, number) > before[number]
+        ]
+        if spending:
+            return draws.choice(spending)
         await asyncio.sleep(0.005)
-    return False
+    return None
+
+
+def _asked(folder: Path, number: int) -> int:
+    costs = folder / f"costs.{number}"
+    return costs.stat().st_size if costs.exists() else 0
 
 
 async def _start(folder: Path, number: int, draws: random.Random) -> asyncio.subprocess.Process:
