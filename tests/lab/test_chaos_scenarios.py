@@ -15,7 +15,6 @@ IN_TESTS = (
     "model-pings-only",
     "model-long-thinking",
     "model-error-midway",
-    "half-of-the-clients-leave",
     "leaving-under-a-budget",
 )
 """Those that ask for no figures of a machine that also runs other tests."""

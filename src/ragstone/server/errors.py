@@ -66,7 +66,7 @@ def error_body(error: RagstoneError, trace_id: str) -> ErrorBody:
         code=error.code,
         remedy=error.remedy,
         retriable=error.retriable,
-        retry_after=error.retry_after,
+        retry_after=_retry_after(error),
         trace_id=trace_id,
     )
 
@@ -81,8 +81,8 @@ def rendered(error: RagstoneError, trace_id: str) -> tuple[int, dict[str, str], 
     headers = {"X-Trace-Id": trace_id, "X-Content-Type-Options": "nosniff"}
     if isinstance(error, errors.RequestTimeout):
         headers["Connection"] = "close"  # the rest of the body is not waited for
-    if error.retry_after is not None:
-        headers["Retry-After"] = str(max(1, math.ceil(error.retry_after)))
+    if (seconds := _retry_after(error)) is not None:
+        headers["Retry-After"] = str(max(1, math.ceil(seconds)))
     if isinstance(error, errors.Unauthenticated):
         headers["WWW-Authenticate"] = "Bearer"
     return status_of(error), headers, _encoder.encode(ErrorResponse(error_body(error, trace_id)))
@@ -95,6 +95,13 @@ def stopping() -> errors.ShuttingDown:
         remedy="Ask again: another process, or the next, answers.",
         retry_after=1.0,
     )
+
+
+def _retry_after(error: RagstoneError) -> float | None:
+    """What is away and does not say until when: a second, so that clients pace themselves."""
+    if error.retry_after is None and error.retriable and status_of(error) == 503:
+        return 1.0
+    return error.retry_after
 
 
 def _entry(error: RagstoneError) -> tuple[int, str]:

@@ -49,6 +49,7 @@ async def leave_under_a_budget(bench: Bench) -> None:
         of_left = paid.get("leaves", 0) / used.get("left", 1)
         bench.expect(
             at_least("clients that left", sum(t.end == "left" for t in got), len(got) // 2),
+            at_least("good answers of those who stayed", good_share(got), 0.5),
             equal("charged to those who stayed, nano-dollars", paid["stays"], used["complete"]),
             at_least("charged to those who left, of what was written", of_left, 1.0),
             at_most("charged to those who left, of what was written", of_left, 1.25),
@@ -62,14 +63,13 @@ async def killed_under_a_budget(bench: Bench) -> None:
         await set_budget(site, _PLENTY)
         sample = await site.driver.load(at_rate(10, 1, site.asking()))
         each = sum((await charged(site, "model")).values()) / len(sample)
-        rounds, seconds, rate = 2 if bench.quick else 6, bench.seconds(8, 4), 10
+        rounds, seconds, rate = 1 if bench.quick else 4, bench.seconds(8, 4), 10
         limit = round(each * (len(sample) + 0.6 * 3 * rounds * seconds * rate))
         await set_budget(site, limit / 1e9)
         cut: list[Transcript] = []
         told = sum(map(_receipt, sample))
         async with watched(site) as watch:
             for victim in ("gateway", "engine", "server") * rounds:
-                site.driver.transcripts.clear()  # what a killed process leaves open has no end
                 loading = asyncio.create_task(
                     site.driver.load(at_rate(rate, seconds, site.asking()))
                 )
@@ -78,7 +78,8 @@ async def killed_under_a_budget(bench: Bench) -> None:
                 got = await loading
                 cut += [t for t in got if t.end == "broken"]
                 told += sum(map(_receipt, got))
-        site.driver.transcripts.clear()
+        for transcript in cut:  # what a killed process leaves open has no end
+            site.driver.transcripts.remove(transcript)
         paid, used = await charged(site, "model"), sum((await really_used(site)).values())
         total = sum(paid.values())
         bench.expect(
@@ -88,7 +89,7 @@ async def killed_under_a_budget(bench: Bench) -> None:
             at_least("charged, of what the model was used", total / used, 1.0),
             at_least("charged, of what clients were told", paid["simulated"] / told, 1.0),
             at_most("charged, of the budget", total / limit, 1.0),
-            at_least("used, of the budget", used / limit, 0.5),
+            at_least("used, of the budget", used / limit, 0.4),
             equal("settled in the budget", await settled(site), total),
         )
 
