@@ -111,9 +111,10 @@ def _without_ending(word: str) -> str:
 
 def content_stems(text: str) -> set[str]:
     """Stems of the words that carry meaning."""
-    found = _WORD.findall(text.casefold())
-    words = {word.removesuffix("'s").removesuffix("’s") for word in found}
-    return {stem(word) for word in words - STOP_WORDS}
+    words = set(_WORD.findall(text.casefold()))
+    if "'" in text or "’" in text:
+        words = {word.removesuffix("'s").removesuffix("’s") for word in words}
+    return set(map(stem, words - STOP_WORDS))
 
 
 def question_stems(question: str) -> set[str]:

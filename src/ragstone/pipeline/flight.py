@@ -80,7 +80,8 @@ class Flight:
         self._chars = 0
         self._ending: list[AnswerEvent] = []
         self._error: Exception | None = None
-        self._news = asyncio.Event()
+        self._news: asyncio.Event | None = None
+        """Set when there is more; made by the first who waits, since most pieces find nobody."""
         self._begun = False
         self._over = False
         self._unwanted = False
@@ -116,7 +117,7 @@ class Flight:
         self._clients += 1
         try:
             while True:
-                news, over = self._news, self._over  # what comes during a yield is not missed
+                news, over = self._expected(), self._over  # what comes in a yield is not missed
                 for event in self._next(position, evidence_first=True):
                     yield event
                 if over:
@@ -139,7 +140,7 @@ class Flight:
         try:
             await self._pay(asked)
             while True:
-                news, over = self._news, self._over
+                news, over = self._expected(), self._over
                 if not (position.seen and asked.streamed) and self._is_leaders_own():
                     raise StartOver
                 for event in self._next(position, evidence_first=False):
@@ -250,9 +251,15 @@ class Flight:
             return
         self._wake()
 
+    def _expected(self) -> asyncio.Event:
+        if self._news is None:
+            self._news = asyncio.Event()
+        return self._news
+
     def _wake(self) -> None:
-        news, self._news = self._news, asyncio.Event()
-        news.set()
+        news, self._news = self._news, None
+        if news is not None:
+            news.set()
 
     async def _leave(self) -> None:
         """The last one out ends the generation, and waits until it has ended."""
