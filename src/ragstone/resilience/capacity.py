@@ -24,7 +24,8 @@ class Capacity:
 
     A rank is an index in `PRIORITIES`.
 
-    A tenant above its share leaves free what the others had in use of late, up to one share.
+    A tenant above its share leaves free what the others had in use of late, and one unit more,
+    up to one share.
     Turns alone are not enough: units taken at once come back at once, and when all holds last
     about as long, whoever arrives between has to wait for nearly a whole one.
     """
@@ -101,7 +102,9 @@ class Capacity:
             self._others = {}
             self._others_since = now
         most = self._others[tenant] = max(others, self._others.get(tenant, 0))
-        return min(max(most, self._others_before.get(tenant, 0)), self._tenant_units())
+        most = max(most, self._others_before.get(tenant, 0))
+        # One more than that, so that who uses more from now on does not wait for each unit.
+        return min(most + 1, self._tenant_units()) if most else 0
 
     def _tenant_units(self) -> int:
         return max(1, int(self._share * self.limits()[0]))

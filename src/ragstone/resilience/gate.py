@@ -4,7 +4,7 @@
                                       sheddable 80 %; a request heavier than that gets in alone
     weight                            at most one tenant's share of the limit
     kept free                         by tenants above their share: what the others had in use of
-                                      late, up to one share
+                                      late and one unit more, up to one share
     next                              tenants below their share before those above it; then by
                                       class; then the tenant with the fewest units; then the
                                       oldest, or under overload the newest
