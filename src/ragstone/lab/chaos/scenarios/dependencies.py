@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from ragstone.lab.chaos.driver import at_rate
+from ragstone.lab.chaos.inspection import metric_total
 from ragstone.lab.chaos.records_lock import locked
 from ragstone.lab.chaos.scenario import Bench, Scenario
 from ragstone.lab.chaos.scenarios.model import QUICK_MODEL, calls, good_share
@@ -48,6 +49,47 @@ async def embedder_down(bench: Bench) -> None:
         got = await site.driver.load(at_rate(_RATE, 1.0, site.asking()))
         lexical = [t for t in got if "lexical_only" in t.degraded]
         bench.expect(at_most("lexical answers after healing", len(lexical), 0))
+
+
+_REPLICAS: Final = 40
+"""Each takes its part of the calls. One slow one wants 2.5 % of the calls twice, and what is
+slower than the 95th percentile anyway wants its own, of 5 % that are allowed."""
+
+
+async def replica_slow(bench: Bench) -> None:
+    services = {"llm": QUICK_MODEL, "embedder": {"first_token_seconds": 0.05}}
+    async with bench.site(services=services) as site:
+        embedder, seconds = site.services["embedder"], bench.seconds(30, 10)
+        await site.driver.load(at_rate(_RATE, 4.0, site.asking()))  # what answers take
+        slow = {"kind": "silence", "seconds": 1.5, "share": 1 / _REPLICAS}
+        await embedder.switch(faults=[slow])
+        so_far = await calls(embedder)
+        got = await site.driver.load(at_rate(2 * _RATE, seconds, site.asking()))
+        made, page = await calls(embedder) - so_far, await site.metrics()
+        bench.expect(
+            at_least("good answers, one slow", good_share(got), 1.0),
+            at_least("second calls that won", _second_calls(page, 'outcome="won"'), 1),
+            at_most("calls for each question, one slow", made / len(got), 1.05),
+            at_most("slow answers", _share_above(1.4, got), 0.8 / _REPLICAS, "of all"),
+        )
+        all_slow = {"median": 0.4, "sigma": 0.2}
+        await embedder.switch(faults=[], first_token_seconds=all_slow)
+        await site.driver.load(at_rate(2 * _RATE, 1.5 * seconds, site.asking()))  # it finds out
+        before = _second_calls(await site.metrics())
+        got = await site.driver.load(at_rate(2 * _RATE, seconds, site.asking()))
+        extra = _second_calls(await site.metrics()) - before
+        bench.expect(
+            at_least("good answers, all slow", good_share(got), 1.0),
+            at_most("second calls once all are slow", extra / len(got), 0.02, "of all"),
+        )
+
+
+def _second_calls(page: str, *having: str) -> float:
+    return metric_total(page, "rag_hedges_total", 'dependency="embedder"', *having)
+
+
+def _share_above(seconds: float, transcripts: Sequence[Transcript]) -> float:
+    return sum(t.seconds > seconds for t in transcripts) / len(transcripts)
 
 
 async def reranker_slow(bench: Bench) -> None:
@@ -150,6 +192,13 @@ SCENARIOS: Final = (
         does="One replica of the index is slow, then all are.",
         expects="The hedge wins with <= 5 % extra calls; then hedging switches itself off.",
         not_applicable="The embedded index has no replicas; a cluster behind the port will have.",
+    ),
+    Scenario(
+        name="embedder-replica-slow",
+        faults=(9, 10),
+        does="One of forty replicas of the embedder is slow, then all are.",
+        expects="The hedge wins with <= 5 % extra calls; then hedging switches itself off.",
+        run=replica_slow,
     ),
     Scenario(
         name="index-shard-missing",
