@@ -366,3 +366,19 @@ def test_a_deadline_in_the_middle_of_the_text_is_each_clients_own() -> None:
         await _at_rest(world)
 
     run(scenario())
+
+
+def test_who_is_sent_the_end_alone_is_not_failed_by_a_stream_that_breaks_off() -> None:
+    async def scenario() -> None:
+        world = await _world(error=ModelFailed("It broke off."), error_after=3)
+        reader = Client(world)
+        await asyncio.sleep(0.1)
+        whole = Client(world, streamed=False)
+        await _all(reader, whole)
+        assert isinstance(reader.error, ModelFailed)
+        assert whole.error is None
+        done = whole.events[-1].answer
+        assert (done.answer_kind, done.degraded) == ("extractive", ["extractive_answer"])
+        await _at_rest(world)
+
+    run(scenario())

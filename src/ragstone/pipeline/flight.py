@@ -12,7 +12,8 @@ A flight carries only those who lose nothing by it:
   was begun, and is not moved: timeouts that are running have it already. A client with less time
   than the flight leaves it in time for an extract of its own.
 - A client that is sent a stream does not join an answer that is made whole, whose first words
-  may still be withdrawn.
+  may still be withdrawn. One that is told the end alone may join a stream, and starts over where
+  that breaks off: alone it would have been given what stands in for the model.
 
 A process has its own flights, so N gateways make N generations of one question at most.
 """
@@ -28,6 +29,7 @@ from ragstone.domain.budget import Standing
 from ragstone.domain.errors import (
     BudgetExhausted,
     DeadlineExceeded,
+    DependencyError,
     InternalError,
     Overloaded,
     RateLimited,
@@ -141,7 +143,7 @@ class Flight:
             await self._pay(asked)
             while True:
                 news, over = self._expected(), self._over
-                if not (position.seen and asked.streamed) and self._is_leaders_own():
+                if self._has_failed_only_others(asked, position):
                     raise StartOver
                 for event in self._next(position, evidence_first=False):
                     yield event
@@ -158,8 +160,13 @@ class Flight:
         if not await self._bill.share_with(asked.spender) and not self._bill.is_paid:
             raise GoAlone
 
-    def _is_leaders_own(self) -> bool:
-        """Whether it failed, or does less, for reasons that need not be the followers'."""
+    def _has_failed_only_others(self, asked: Asked, position: "_Position") -> bool:
+        """Whether it failed, or does less, for reasons that need not be this follower's, to which
+        nothing was given that cannot be taken back."""
+        if position.seen and asked.streamed:
+            return False
+        if self.asked.streamed and not asked.streamed and isinstance(self._error, DependencyError):
+            return True
         why = (self._error, *self.asked.trace.notices)
         return any(isinstance(each, _LEADERS_OWN) for each in why)
 
