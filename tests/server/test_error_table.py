@@ -5,7 +5,7 @@ from pathlib import Path
 
 from ragstone.domain import errors
 from ragstone.domain.errors import RagstoneError, StartupError
-from ragstone.server.errors import status_of
+from ragstone.server.errors import error_response, status_of
 
 PAGE = Path(__file__).parents[2] / "docs" / "http-api.md"
 
@@ -30,3 +30,9 @@ def _documented() -> set[tuple[int, str]]:
 
 def test_every_code_is_in_the_table_at_its_status() -> None:
     assert _documented() == _answered()
+
+
+def test_what_is_away_for_now_is_to_be_asked_again_in_a_second() -> None:
+    away = error_response(errors.IndexUnavailable("The index is away."), "t")
+    assert (away.status_code, away.headers["retry-after"]) == (503, "1")
+    assert "retry-after" not in error_response(errors.InvalidRequest("No."), "t").headers
