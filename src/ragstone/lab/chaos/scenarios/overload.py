@@ -94,6 +94,7 @@ async def flooding_tenant(bench: Bench) -> None:
         quiet = site.asking("acme", deadline_ms=_DEADLINE_MS)
         flood = site.asking("globex", deadline_ms=_DEADLINE_MS)
         rate = _THEORY * 0.15  # below the share that a tenant has while others wait
+        await site.driver.load(at_rate(_THEORY, seconds, quiet))  # slots are learned
         alone = await site.driver.load(at_rate(rate, seconds, quiet))
         got = await site.driver.load(
             together(at_rate(rate, seconds, quiet), at_rate(5 * _THEORY, seconds, flood))
