@@ -1,12 +1,11 @@
 """Stage 5: the query's vector; without one the search goes on with words alone."""
 
-import asyncio
-
 from ragstone.domain.errors import BudgetExhausted, DependencyError, EmbedderError
 from ragstone.domain.query import SearchMode
 from ragstone.observe.trace import Trace
 from ragstone.ports import Embedder
 from ragstone.resilience.deadline import Deadline
+from ragstone.resilience.time_limit import TimeLimit
 
 
 async def embed(
@@ -21,7 +20,7 @@ async def embed(
     if mode == "lexical":
         return None
     try:
-        async with asyncio.timeout(deadline.embed_seconds()):
+        async with TimeLimit(deadline.embed_seconds(), TimeoutError):
             return await embedder.embed_query(query)
     except (DependencyError, BudgetExhausted, TimeoutError) as error:
         if mode == "dense":

@@ -1,6 +1,5 @@
 """What the caches hold for a question at this moment, and what it leaves to them."""
 
-import asyncio
 from dataclasses import dataclass
 from typing import Final
 
@@ -23,6 +22,7 @@ from ragstone.pipeline.recall import (
     recall,
 )
 from ragstone.pipeline.services import Services
+from ragstone.resilience.time_limit import TimeLimit
 
 _CHECK_SECONDS: Final = 0.5
 """Longest wait for the records before an answer is kept; a gateway's engine takes a millisecond."""
@@ -131,7 +131,7 @@ async def _still_stands(
     nothing of what it rests on has: what was erased meanwhile must not be kept even unreachable.
     Neither where the records do not say so soon, since an answer is waiting to be told."""
     try:
-        async with asyncio.timeout(min(_CHECK_SECONDS, asked.deadline.remaining())):
+        async with TimeLimit(min(_CHECK_SECONDS, asked.deadline.remaining()), TimeoutError):
             if await is_current(found.collection, s.records):
                 return True, True
             ids = [document for document, _ in kept.documents]
