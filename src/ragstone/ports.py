@@ -198,12 +198,16 @@ class ModelOffer(msgspec.Struct, frozen=True, kw_only=True):
     """Nano-dollars for a million tokens."""
 
 
+Passed = Literal["failed", "dearer"]
+"""Why a model was passed over: it could not answer, or a budget has too little left for it."""
+
+
 class ModelChosen(msgspec.Struct, frozen=True, kw_only=True):
     """Which model of a route writes what follows."""
 
     name: str
-    fallback: bool
-    """True when it is not the first of the route."""
+    instead_of: Passed | None = None
+    """Why it is not the first that was to be asked; `failed` where there were both reasons."""
 
 
 class ModelRoute(Protocol):

@@ -280,6 +280,25 @@ def test_standing_follows_what_all_processes_spend() -> None:
     run(scenario())
 
 
+def test_what_is_too_little_for_a_dear_model_is_not_spent_for_a_cheap_one() -> None:
+    async def scenario() -> None:
+        site = Site()
+        await site.store.put_budget(budget(1_000))
+        ledger = site.ledger()
+        ledger.settle(await ledger.reserve(ANNA, dollars(600)), dollars(600), [])
+        with pytest.raises(BudgetExhausted):
+            await ledger.reserve(ANNA, dollars(500))
+        ledger.settle(await ledger.reserve(ANNA, dollars(30)), dollars(30), [])
+        assert await ledger.standing(ANNA) == "economy"
+        ledger.settle(await ledger.reserve(ANNA, dollars(355)), dollars(355), [])
+        with pytest.raises(BudgetExhausted):
+            await ledger.reserve(ANNA, dollars(30))
+        assert await ledger.standing(ANNA) == "exhausted"
+        await site.end(ledger)
+
+    run(scenario())
+
+
 def test_beyond_the_limit_other_work_goes_on_up_to_the_hard_limit() -> None:
     async def scenario() -> None:
         site = Site()

@@ -7,7 +7,7 @@ from random import Random
 import pytest
 
 from ragstone.apps import ASSISTANT
-from ragstone.domain.budget import Spender, Standing
+from ragstone.domain.budget import Amount, Spender, Standing
 from ragstone.domain.clock import SystemClock
 from ragstone.domain.errors import BudgetExhausted, ModelUnreachable
 from ragstone.domain.usage import Usage
@@ -39,6 +39,14 @@ class Purse(UsageLedger):
         if self.stands is None:
             raise BudgetExhausted("The budget of $2 a day is used up.", retry_after=60.0)
         return self.stands
+
+    most: float = float("inf")
+    """Nano-dollars that it reserves at once."""
+
+    async def reserve(self, spender: Spender, upper: Amount, *, model: bool = True) -> str:
+        if upper.nanodollars > self.most:
+            raise BudgetExhausted("The budget of $2 a day has too little left.")
+        return await super().reserve(spender, upper, model=model)
 
     def cost(self) -> int:
         return sum(row.nanodollars for row in self.rows)
@@ -130,6 +138,22 @@ async def test_in_economy_nothing_escalates(escalating) -> None:
     _, done = await world.ask()
     assert (done.model, done.answer_kind) == ("cheap", "not_found")
     assert dear.prompts == []
+
+
+async def test_a_model_that_the_budget_has_too_little_for_is_passed_over_and_that_is_why() -> None:
+    dear, cheap = says("dear"), says("cheap")
+    world = await routed(dear, cheap)
+    world.ledger.most = 3 * COST["dear"]  # between the bounds of the two
+    _, done = await world.ask()
+    assert (done.model, done.degraded) == ("cheap", ["economy_model"])
+    assert dear.prompts == []
+
+
+async def test_where_no_models_bound_fits_the_receipt_says_that_the_budget_is_spent() -> None:
+    world = await routed(says("dear"), says("cheap"))
+    world.ledger.most = 1
+    _, done = await world.ask()
+    assert (done.answer_kind, done.receipt.standing) == ("extractive", "exhausted")
 
 
 @pytest.mark.parametrize("streamed", [True, False])

@@ -27,7 +27,7 @@ from ragstone.domain.errors import (
     RagstoneError,
 )
 from ragstone.models.llms.fake import ScriptedModel
-from ragstone.ports import Clock, Finished, ModelChosen, Prompt, TextDelta
+from ragstone.ports import Clock, Finished, ModelChosen, Passed, Prompt, TextDelta
 from ragstone.resilience.breaker import Breaker, BreakerSettings
 from ragstone.resilience.dependency import Dependency
 from ragstone.resilience.dependency_parts import Unobserved
@@ -200,9 +200,9 @@ class Route:
             assert gate.waiting == 0
 
 
-def whole(name: str, *, fallback: bool) -> list[Event]:
+def whole(name: str, *, instead_of: Passed | None = None) -> list[Event]:
     return [
-        ModelChosen(name=name, fallback=fallback),
+        ModelChosen(name=name, instead_of=instead_of),
         *(TextDelta(f"{name}{number} ") for number in range(4)),
         Finished(usage=None, reason="stop"),
     ]
@@ -222,7 +222,7 @@ def in_virtual_time(test: Callable[[], Awaitable[None]]) -> Callable[[], None]:
 @in_virtual_time
 async def test_the_first_endpoint_answers() -> None:
     route = Route(running_clock(), ["ok"], ["ok"])
-    assert await route.ask() == whole("m0", fallback=False)
+    assert await route.ask() == whole("m0")
     assert route.endpoints[1].calls == []
     assert route.route.name == "m0"
     route.assert_quiet()
@@ -231,7 +231,7 @@ async def test_the_first_endpoint_answers() -> None:
 @in_virtual_time
 async def test_a_failure_before_the_first_delta_is_repeated_once() -> None:
     route = Route(running_clock(), ["unreachable", "ok"])
-    assert await route.ask() == whole("m0", fallback=False)
+    assert await route.ask() == whole("m0")
     assert route.heard.retries == [("m0", "ok")]
     route.assert_quiet()
 
@@ -239,7 +239,7 @@ async def test_a_failure_before_the_first_delta_is_repeated_once() -> None:
 @in_virtual_time
 async def test_then_the_next_endpoint_is_asked() -> None:
     route = Route(running_clock(), ["fails"], ["ok"])
-    assert await route.ask() == whole("m1", fallback=True)
+    assert await route.ask() == whole("m1", instead_of="failed")
     assert len(route.endpoints[0].calls) == 2
     assert route.heard.retries == [("m0", "error")]
     route.assert_quiet()
@@ -250,7 +250,7 @@ async def test_no_text_twice_after_the_first_delta() -> None:
     route = Route(running_clock(), ["breaks"], ["ok"])
     async with aclosing(route.stream()) as events:
         seen = [await anext(events) for _ in range(3)]
-        assert seen == whole("m0", fallback=False)[:3]
+        assert seen == whole("m0")[:3]
         with pytest.raises(ModelProtocolError):
             await anext(events)
     assert route.endpoints[1].calls == []
@@ -270,7 +270,7 @@ async def test_a_first_token_that_never_comes_leaves_time_for_the_next_endpoint(
     clock = running_clock()
     route = Route(clock, ["hangs"], ["ok"])
     began = clock.monotonic()
-    assert await route.ask(20.0) == whole("m1", fallback=True)
+    assert await route.ask(20.0) == whole("m1", instead_of="failed")
     assert clock.monotonic() - began == pytest.approx(10.0 + 0.6)
     route.assert_quiet()
 
@@ -282,7 +282,7 @@ async def test_a_slow_endpoint_keeps_all_the_time_when_its_successor_is_cut_off(
     with pytest.raises(ModelAuthentication):
         await route.ask(10.0)
     assert route.dependencies[1].breaker_state == "open"
-    assert await route.ask(10.0) == whole("m0", fallback=False)
+    assert await route.ask(10.0) == whole("m0")
 
 
 @in_virtual_time
@@ -319,7 +319,7 @@ async def test_a_long_retry_after_is_obeyed_by_all_questions() -> None:
 @in_virtual_time
 async def test_a_short_retry_after_is_waited_for() -> None:
     route = Route(running_clock(), ["limited_briefly", "ok"])
-    assert await route.ask() == whole("m0", fallback=False)
+    assert await route.ask() == whole("m0")
     first, second = route.endpoints[0].calls
     assert second >= first + 0.5
 
@@ -328,7 +328,7 @@ async def test_a_short_retry_after_is_waited_for() -> None:
 async def test_an_exhausted_quota_is_not_asked_again_for_a_while() -> None:
     route = Route(running_clock(), ["quota"], ["ok"])
     for _ in range(20):
-        assert await route.ask() == whole("m1", fallback=True)
+        assert await route.ask() == whole("m1", instead_of="failed")
     assert len(route.endpoints[0].calls) == 1
 
 
@@ -349,7 +349,7 @@ async def test_a_full_endpoint_is_passed_over() -> None:
     route = Route(running_clock(), ["ok"], ["ok"], limit=1)
     held = await route.gates[0].acquire(tenant="b", priority="standard", deadline=1e9)
     answer = asyncio.ensure_future(route.ask(2.0))
-    assert await answer == whole("m1", fallback=True)
+    assert await answer == whole("m1", instead_of="failed")
     held.release()
     route.assert_quiet()
 
@@ -361,7 +361,7 @@ async def test_one_full_endpoint_alone_is_busy_or_late() -> None:
     with pytest.raises((DependencyBusy, DeadlineExceeded)):
         await route.ask(2.0)
     held.release()
-    assert await route.ask(2.0) == whole("m0", fallback=False)
+    assert await route.ask(2.0) == whole("m0")
 
 
 @in_virtual_time
@@ -591,7 +591,7 @@ async def _question(
     if events:
         chosen = events[0]
         assert isinstance(chosen, ModelChosen)
-        expected = whole(chosen.name, fallback=chosen.name != "m0")
+        expected = whole(chosen.name, instead_of=None if chosen.name == "m0" else "failed")
         assert events == expected[: len(events)]
 
 

@@ -95,6 +95,8 @@ async def generate(
         except (DependencyError, DeadlineExceeded, BudgetExhausted) as error:
             if begun and streamed:
                 raise
+            if isinstance(error, BudgetExhausted):
+                bill.standing = "exhausted"
             cause = error
     without_model = _WithoutModel(material, embedder, ladder, priority, deadline, trace, bill)
     written = await without_model.write(permit, cause)

@@ -4,6 +4,7 @@ import math
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from functools import partial
+from typing import Final
 
 import msgspec
 
@@ -24,10 +25,13 @@ from ragstone.pipeline.events import Written
 from ragstone.pipeline.material import Material
 from ragstone.pipeline.settle import Bill
 from ragstone.pipeline.verify import verify
-from ragstone.ports import Finished, ModelChosen, ModelRoute, Prompt, TextDelta
+from ragstone.ports import Finished, ModelChosen, ModelRoute, Passed, Prompt, TextDelta
 from ragstone.resilience.deadline import Deadline
-from ragstone.resilience.ladder import LoadLadder
+from ragstone.resilience.ladder import LoadLadder, RungName
 from ragstone.resilience.pressure import tells_of_load
+
+_PASSED: Final[dict[Passed, RungName]] = {"failed": "fallback_model", "dearer": "economy_model"}
+"""What is said of an answer by another model than the first."""
 
 
 class ModelWriter:
@@ -146,8 +150,8 @@ class ModelWriter:
                             left - self._deadline.remaining(), self._priority
                         )
                         self._bill.model = event.name
-                        if event.fallback:
-                            self._trace.degrade("fallback_model")
+                        if event.instead_of is not None:
+                            self._trace.degrade(_PASSED[event.instead_of])
                         continue
                     if isinstance(event, TextDelta) and event.joined:
                         self._trace.degrade("chunks_joined")

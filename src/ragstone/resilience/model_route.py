@@ -26,6 +26,7 @@ from ragstone.ports import (
     LanguageModel,
     ModelChosen,
     ModelOffer,
+    Passed,
     Prompt,
     TextDelta,
 )
@@ -141,15 +142,18 @@ class GuardedRoute:
     async def _open(self, call: _Call) -> _Opened:
         """The first endpoint that begins to answer."""
         last: DependencyError | BudgetExhausted | None = None
+        instead_of: Passed | None = None
         tried = self._named(call.models)
         for position, endpoint in enumerate(tried):
             if last is not None and call.deadline - self._clock.monotonic() < _LEAST_SECONDS:
                 break
             until = self._until(tried[position + 1 :], call)
             try:
-                return await self._open_at(endpoint, call, until, fallback=position > 0)
-            except (DependencyError, BudgetExhausted) as error:
-                last = error
+                return await self._open_at(endpoint, call, until, instead_of)
+            except BudgetExhausted as error:
+                last, instead_of = error, instead_of or "dearer"
+            except DependencyError as error:
+                last, instead_of = error, "failed"
         assert last is not None, "a route is asked for at least one model that it has"
         try:
             raise last
@@ -180,7 +184,7 @@ class GuardedRoute:
         return now + (call.deadline - now) / (1 + successors)
 
     async def _open_at(
-        self, endpoint: _Endpoint, call: _Call, until: float, *, fallback: bool
+        self, endpoint: _Endpoint, call: _Call, until: float, instead_of: Passed | None
     ) -> _Opened:
         """Raises the last attempt's `DependencyError`, and `DeadlineExceeded` when it is the
         request's."""
@@ -188,9 +192,7 @@ class GuardedRoute:
         while True:
             attempts += 1
             try:
-                opened = await self._attempt(
-                    endpoint, call, until, first=attempts == 1, fallback=fallback
-                )
+                opened = await self._attempt(endpoint, call, until, instead_of, first=attempts == 1)
             except DeadlineExceeded:
                 self._note_retry(endpoint, attempts, "error")
                 if until >= call.deadline:
@@ -215,7 +217,13 @@ class GuardedRoute:
             self._observer.retried(endpoint.dependency.name, outcome)
 
     async def _attempt(
-        self, endpoint: _Endpoint, call: _Call, until: float, *, first: bool, fallback: bool
+        self,
+        endpoint: _Endpoint,
+        call: _Call,
+        until: float,
+        instead_of: Passed | None,
+        *,
+        first: bool,
     ) -> _Opened:
         model = endpoint.model
         attempt = endpoint.dependency.attempt(
@@ -235,7 +243,7 @@ class GuardedRoute:
                 raise
             attempt.first_result()
             return _Opened(
-                chosen=ModelChosen(name=model.name, fallback=fallback),
+                chosen=ModelChosen(name=model.name, instead_of=instead_of),
                 first=event,
                 rest=events,
                 resources=resources.pop_all(),

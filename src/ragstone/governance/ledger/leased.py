@@ -287,6 +287,12 @@ class LeasedLedger:
         self.on_scarce()
         return exhausted(view, self.clock.time())
 
+    def _is_nearly_spent(self, slice_: Slice) -> bool:
+        view = slice_.view
+        if view.is_short(slice_.free):
+            return True
+        return view.account.pool == "limit" and view.share(slice_.free) >= self.settings.economy_at
+
     def _standing(self, slices: Sequence[Slice]) -> Standing:
         standing: Standing = "normal"
         for slice_ in slices:
@@ -296,10 +302,6 @@ class LeasedLedger:
                 if view.account.pool == "hard":
                     raise self._refusal(view)
                 standing = "exhausted"
-            elif (
-                standing == "normal"
-                and view.account.pool == "limit"
-                and view.share(slice_.free) >= self.settings.economy_at
-            ):
+            elif standing == "normal" and self._is_nearly_spent(slice_):
                 standing = "economy"
         return standing

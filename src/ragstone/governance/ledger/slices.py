@@ -86,12 +86,19 @@ class AccountView:
     def refuses(self, amount: int, now: float) -> bool:
         return self.refused is not None and now < self.refused_until and amount >= self.refused
 
-    def is_spent(self, free: int) -> bool:
+    def is_short(self, free: int) -> bool:
         """Whether what was refused last would be refused again, with `free` in this process's
         slice; without a refusal, whether nothing is left at all."""
         if self.used is None:
             return False
         return free + self.left < max(1, self.refused or 0)
+
+    def is_spent(self, free: int) -> bool:
+        """The same of what was had last too: where a dear model's bound no longer fits, a cheap
+        one's may."""
+        if not self.is_short(free):
+            return False
+        return not self.last or free + self.left < self.last
 
     def share(self, free: int) -> float:
         """Used, as a share of the cap; what this process has `free` is not used."""
