@@ -41,7 +41,8 @@ async def test_a_gateway_of_another_host_answers_as_its_engine(
         await engine.ingest({"returns": TEXTS["returns"].replace("45", "30")})
         _, answer = await gateway.ask("POST", "/v1/answers", body)
         assert "30 days" in answer["answer"]  # at once, though an answer was kept
-        assert not (tmp_path / "gateway").exists()
+        journals = tmp_path / "gateway" / "ledger"  # of what it spends, and nothing else
+        assert list(journals.parent.iterdir()) == [journals]
 
         wrong = await asyncio.to_thread(_fails, tmp_path, "serve", "--port", "0", **{
             **there, "ENGINE__TOKEN": "wrong",
