@@ -48,7 +48,7 @@ async def test_no_question_fails_while_the_engine_is_killed(serve: Serve) -> Non
     stop.set()
     await asyncio.gather(*visitors)
     # A restart that takes long leaves questions with their words alone, and says so.
-    assert {status for status, _ in seen} == {200}
+    assert {status for status, _ in seen} == {200}, seen
     assert (200, "[]") in seen
     _, documents = await served.ask("GET", "/v1/documents?collection=help")
     assert len(documents["documents"]) == 3
