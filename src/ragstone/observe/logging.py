@@ -11,6 +11,9 @@ from typing import Literal
 import msgspec
 import structlog
 
+_json_lines: structlog.WriteLogger | None = None
+"""Where lines of level `info` go as JSON, if they go anywhere."""
+
 
 def configure_logging(
     level: Literal["debug", "info", "warning", "error"], style: Literal["auto", "json", "text"]
@@ -31,6 +34,8 @@ def configure_logging(
         structlog.processors.format_exc_info,
     ]
     threshold = getattr(logging, level.upper())
+    global _json_lines  # noqa: PLW0603 - of the process, as the rest of the configuration
+    _json_lines = None if text or threshold > logging.INFO else structlog.WriteLogger(sys.stderr)
     structlog.configure(
         processors=[*shared, renderer],
         wrapper_class=structlog.make_filtering_bound_logger(threshold),
@@ -48,6 +53,17 @@ def configure_logging(
     root.handlers[:] = [handler]
     root.setLevel(max(threshold, logging.WARNING))
     logging.getLogger("ragstone").setLevel(threshold)
+
+
+def say(
+    logger: structlog.types.FilteringBoundLogger, event: str, fields: dict[str, object]
+) -> None:
+    """As `logger.info(event, **fields)`, of a logger without a context; JSON costs a third."""
+    if _json_lines is None:
+        logger.info(event, **fields)
+        return
+    line = {**fields, "event": event, "level": "info"}
+    _json_lines.info(_encoded(_stamped(None, "info", line), repr))
 
 
 def _stamped(

@@ -27,6 +27,7 @@ from ragstone.domain.errors import (
     TokensRateLimited,
 )
 from ragstone.domain.principal import Principal, Priority, Scope
+from ragstone.observe.logging import say
 from ragstone.observe.trace import Trace, new_trace_id
 from ragstone.pipeline.admit import admit
 from ragstone.pipeline.stage import Stage
@@ -134,23 +135,25 @@ class Call:
         if self.outcome == "refused":
             self.error = None  # it knows the frame that knows this: no garbage, also under load
             return  # a line for each would be one more load
+        line: dict[str, object] = {
+            "trace_id": self.trace.id,
+            "route": self.route,
+            "status": status,
+            "outcome": self.outcome,
+            "cache": self.cache,
+            "followed": self.trace.followed,
+            "ms": round(seconds * 1000, 2),
+            "stages": self.trace.timings_ms,
+            "nanodollars": self.trace.nanodollars,
+            "degraded": self.trace.degraded,
+        }
+        if self.error:
+            line |= {"code": self.error.code, "reason": str(self.error)}
         # Reading costs nothing and is often polled: it is in the metrics, and here on demand.
-        say = _log.debug if self.request.method == "GET" and status < 400 else _log.info
-        failure = {"code": self.error.code, "reason": str(self.error)} if self.error else {}
-        say(
-            "request",
-            trace_id=self.trace.id,
-            route=self.route,
-            status=status,
-            outcome=self.outcome,
-            cache=self.cache,
-            followed=self.trace.followed,
-            ms=round(seconds * 1000, 2),
-            stages=self.trace.timings_ms,
-            nanodollars=self.trace.nanodollars,
-            degraded=self.trace.degraded,
-            **failure,
-        )
+        if self.request.method == "GET" and status < 400:
+            _log.debug("request", **line)
+        else:
+            say(_log, "request", line)
 
     def fail(self, error: RagstoneError) -> None:
         """Note why the call failed, for the metrics and the log."""
