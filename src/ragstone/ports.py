@@ -452,11 +452,11 @@ class Records(RecordsReader, Protocol):
 
 
 class Permit(Protocol):
-    """One admitted request: a slot for its own work, and a place among those in flight."""
+    """One admitted request: a place among those in flight, and a slot for its own work."""
 
     @property
     def waited(self) -> float:
-        """Seconds in the queue."""
+        """Seconds in the queue, for the slot that was taken last."""
         ...
 
     def free_slot(self) -> None:
@@ -466,8 +466,9 @@ class Permit(Protocol):
         """
         ...
 
-    async def regain_slot(self) -> None:
-        """Own work came back, as when the model failed: wait for a slot once more.
+    async def take_slot(self) -> None:
+        """There is own work to do: wait for a slot, or for one once more, as when the model
+        failed.
 
         Nothing happens while the slot is held. Raises as entering `Admission.admit` does.
         """
@@ -504,9 +505,16 @@ class Admission(Protocol):
         ...
 
     def admit(
-        self, principal: Principal, *, priority: Priority, weight: int, deadline: float
+        self,
+        principal: Principal,
+        *,
+        priority: Priority,
+        weight: int,
+        deadline: float,
+        slot: bool = True,
     ) -> AbstractAsyncContextManager[Permit]:
-        """Held while the request runs."""
+        """Held while the request runs. Without `slot` it begins with a place alone, as for a
+        question that a kept answer may settle."""
         ...
 
     def close(self) -> None:

@@ -28,9 +28,8 @@ async def _world(*, first_delay: float = 1.0, delay: float = 0.1, **options: Any
     clock = running_clock()
     model = ScriptedModel(WORDS, clock=clock, first_delay=first_delay, delay=delay, **options)
     world = World(model, clock=clock)
-    settings = GateSettings(
-        queue=2_000, target_seconds=30.0, interval_seconds=60.0, tenant_share=1.0
-    )
+    # Whoever reads along needs no slot, and so no place in the queue.
+    settings = GateSettings(queue=4, target_seconds=30.0, interval_seconds=60.0, tenant_share=1.0)
     gate = Gate("server", limit=lambda: 4, settings=settings, clock=clock)
     world.admission = GatedAdmission(gate, in_flight=4_000, clock=clock)
     world.cache = None  # type: ignore[assignment]

@@ -44,7 +44,7 @@ class _FreePermit:
     def free_slot(self) -> None:
         """There is none."""
 
-    async def regain_slot(self) -> None:
+    async def take_slot(self) -> None:
         """There is none."""
 
 
@@ -66,7 +66,13 @@ class GateKeeper:
 
     @asynccontextmanager
     async def admit(
-        self, principal: Principal, *, priority: Priority, weight: int, deadline: float
+        self,
+        principal: Principal,
+        *,
+        priority: Priority,
+        weight: int,
+        deadline: float,
+        slot: bool = True,
     ) -> AsyncIterator[Permit]:
         self.admitted.append({"priority": priority, "weight": weight, "deadline": deadline})
         yield _FreePermit()
@@ -258,7 +264,7 @@ async def test_many_tiny_texts_weigh_by_their_number_and_are_embedded_in_turns(
     async def regain(_: _FreePermit) -> None:
         turns.append("regain")
 
-    monkeypatch.setattr(_FreePermit, "regain_slot", regain)
+    monkeypatch.setattr(_FreePermit, "take_slot", regain)
     texts = [f"text {number}" for number in range(150)]
     name = server.system.services.embedder.identity.name
     status, answer = await server.json("POST", "/v1/embeddings", {"input": texts, "model": name})

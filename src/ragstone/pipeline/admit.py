@@ -23,53 +23,58 @@ def admit(
     deadline: Deadline,
     trace: Trace,
     metrics: Metrics,
+    *,
+    slot: bool = True,
 ) -> AbstractAsyncContextManager[Permit]:
-    """Holds a permit while the question runs, and tells the ladder what it waited.
+    """Holds a permit while the question runs, and tells the ladder what its slot waited.
 
-    Entering raises `Overloaded`, `TooManyRequests`, `DeadlineExceeded`.
+    Without `slot` the slot is waited for when it is taken. Entering raises `Overloaded`,
+    `TooManyRequests`, `DeadlineExceeded`.
     """
-    return _Admitted(principal, priority, weight, admission, ladder, deadline, trace, metrics)
+    held = admission.admit(
+        principal, priority=priority, weight=weight, deadline=deadline.at, slot=slot
+    )
+    return _Admitted(held, priority, ladder, trace, metrics, slot=slot)
 
 
 class _Admitted(AbstractAsyncContextManager[Permit]):
-    """A class, not a generator, which would cost every question three times as much."""
+    """Implements `ports.Permit` over another, and tells what it waited for its first slot.
 
-    __slots__ = ("_admission", "_asked", "_held", "_ladder", "_metrics", "_priority", "_trace")
+    A class, not a generator, which would cost every question three times as much.
+    """
+
+    __slots__ = (
+        "_held", "_ladder", "_metrics", "_permit", "_priority", "_slot", "_told", "_trace",
+    )  # fmt: skip
 
     def __init__(
         self,
-        principal: Principal,
+        held: AbstractAsyncContextManager[Permit],
         priority: Priority,
-        weight: int,
-        admission: Admission,
         ladder: LoadLadder,
-        deadline: Deadline,
         trace: Trace,
         metrics: Metrics,
+        *,
+        slot: bool,
     ) -> None:
-        self._asked = principal, weight, deadline
+        self._held = held
         self._priority: Priority = priority
-        self._admission = admission
         self._ladder = ladder
         self._trace = trace
         self._metrics = metrics
+        self._slot = slot
+        self._told = False
 
     async def __aenter__(self) -> Permit:
-        principal, weight, deadline = self._asked
         try:
-            self._held = self._admission.admit(
-                principal, priority=self._priority, weight=weight, deadline=deadline.at
-            )
-            permit = await self._held.__aenter__()
+            self._permit = await self._held.__aenter__()
         except (Overloaded, TooManyRequests, DeadlineExceeded) as error:
             self._refused(error)
             raise
-        waited, metrics = permit.waited, self._metrics
-        self._ladder.observe_wait(waited, self._priority)
-        self._trace.record("admit", waited)
-        metrics.queue_wait.labels(self._priority).observe(waited)
-        metrics.in_flight.labels("answers").inc()
-        return permit
+        self._metrics.in_flight.labels("answers").inc()
+        if self._slot:
+            self._tell()
+        return self
 
     async def __aexit__(
         self,
@@ -79,6 +84,31 @@ class _Admitted(AbstractAsyncContextManager[Permit]):
     ) -> bool | None:
         self._metrics.in_flight.labels("answers").dec()
         return await self._held.__aexit__(kind, error, traceback)
+
+    @property
+    def waited(self) -> float:
+        return self._permit.waited
+
+    def free_slot(self) -> None:
+        self._permit.free_slot()
+
+    async def take_slot(self) -> None:
+        if self._told:
+            await self._permit.take_slot()
+            return
+        try:
+            await self._permit.take_slot()
+        except (Overloaded, TooManyRequests, DeadlineExceeded) as error:
+            self._refused(error)
+            raise
+        self._tell()
+
+    def _tell(self) -> None:
+        self._told = True
+        waited = self._permit.waited
+        self._ladder.observe_wait(waited, self._priority)
+        self._trace.record("admit", waited)
+        self._metrics.queue_wait.labels(self._priority).observe(waited)
 
     def _refused(self, error: RagstoneError) -> None:
         self._metrics.rejections.labels(error.code, self._priority).inc()

@@ -74,7 +74,6 @@ async def answer(
         async with Stage("recall", deadline, trace):
             found = await look_up(asked, bill.standing, s)
         if found.kept is not None:
-            permit.free_slot()
             if found.is_due:
                 again = partial(refresh, asked, s)
                 s.refreshes.begin(found.key, again, made_at=found.kept.made_at)
@@ -104,11 +103,10 @@ async def together(
     """With those who ask the same at this moment: one generation for all of them.
 
     Who is first begins it, in a task of its own, which takes over the bill; the place is held by
-    both, and the slot by the task. Who comes later gives the slot back and reads along.
+    both. Who comes later reads along, and needs no slot for that.
     """
     assert s.flights is not None
     for _ in range(_MOST_FLIGHTS):
-        await permit.regain_slot()  # which it has, unless it starts over
         flight = None
         if asked.cache == "use":
             flight = s.flights.find(found.key, asked, bill.standing)
@@ -121,7 +119,6 @@ async def together(
                 async for event in own:
                     yield event
             return
-        permit.free_slot()
         found.count("joined", asked, s)
         try:
             async with aclosing(flight.follow(asked, s.recipe.model_seconds)) as shared:
@@ -132,7 +129,6 @@ async def together(
             continue
         except GoAlone:
             break
-    await permit.regain_slot()
     async with aclosing(afresh(asked, found, permit, bill, s)) as events:
         async for event in events:
             yield event
@@ -141,9 +137,13 @@ async def together(
 async def afresh(
     asked: Asked, found: LookedUp, permit: Permit, bill: Bill, s: Services
 ) -> AsyncGenerator[AnswerEvent, None]:
-    """From the evidence to the answer, which is kept where it may be."""
+    """From the evidence to the answer, which is kept where it may be.
+
+    A slot is waited for here: what was told before needed none.
+    """
     found.count("miss", asked, s)
     deadline, trace = asked.deadline, asked.trace
+    await permit.take_slot()
     material = await gather(asked, bill, s)
     passages = material.passages
     async with Stage("recall", deadline, trace):
@@ -260,7 +260,7 @@ async def refresh(asked: Asked, s: Services, given: KeptAnswer | None = None) ->
 def _admission(asked: Asked, s: Services) -> AbstractAsyncContextManager[Permit]:
     return admit(
         asked.principal, asked.priority, asked.weight,
-        s.admission, s.ladder, asked.deadline, asked.trace, s.metrics,
+        s.admission, s.ladder, asked.deadline, asked.trace, s.metrics, slot=False,
     )  # fmt: skip
 
 

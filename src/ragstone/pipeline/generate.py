@@ -158,7 +158,7 @@ class _WithoutModel:
         hurried = isinstance(cause, DependencyBusy)
         by_words = hurried or self.ladder.takes("extract_lexical", self.priority)
         try:
-            await permit.regain_slot()
+            await permit.take_slot()
             found = await _extract(
                 self.material, None if by_words else self.embedder, self.deadline
             )

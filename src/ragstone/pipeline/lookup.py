@@ -62,12 +62,14 @@ async def look_up(asked: Asked, standing: Standing, s: Services) -> LookedUp:
     if asked.cache != "use":
         found.counted = True
         return found
+    flying = _is_flying(found.key, asked, standing, s)
     kept = await recall(found.key, s.cache)
-    flying = s.flights is not None and s.flights.find(found.key, asked, standing) is not None
     if (kept is not None or flying) and not await is_current(found.collection, s.records):
         found = await _place(asked, s)
         found.count("stale", asked, s)
         return found
+    if kept is None and flying and not _is_flying(found.key, asked, standing, s):
+        kept = await recall(found.key, s.cache)  # what it made was kept before it ended
     if kept is not None:
         found.kept = kept
         calm = not s.ladder.takes("reranker_skipped", "sheddable")
@@ -76,6 +78,10 @@ async def look_up(asked: Asked, standing: Standing, s: Services) -> LookedUp:
         found.count("hit", asked, s)
     found.counted |= s.cache is None and not flying
     return found
+
+
+def _is_flying(key: bytes, asked: Asked, standing: Standing, s: Services) -> bool:
+    return s.flights is not None and s.flights.find(key, asked, standing) is not None
 
 
 async def look_up_prompt(

@@ -51,7 +51,9 @@ def weight_of_texts(count: int) -> int:
 class AdmittedRequest:
     """Implements `ports.Permit`, and is the context in which the request runs."""
 
-    __slots__ = ("_admission", "_deadline", "_priority", "_tenant", "_ticket", "_weight")
+    __slots__ = (
+        "_admission", "_at_once", "_deadline", "_priority", "_tenant", "_ticket", "_weight",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -60,8 +62,11 @@ class AdmittedRequest:
         priority: Priority,
         weight: int,
         deadline: float,
+        *,
+        slot: bool,
     ) -> None:
         self._admission = admission
+        self._at_once = slot
         self._tenant = tenant
         self._priority: Priority = priority
         self._weight = weight
@@ -71,11 +76,12 @@ class AdmittedRequest:
     async def __aenter__(self) -> "AdmittedRequest":
         admission = self._admission
         admission.take_place(self._priority)
-        try:
-            self._ticket = await self._slot()
-        except BaseException:
-            admission.give_place()
-            raise
+        if self._at_once:
+            try:
+                await self.take_slot()
+            except BaseException:
+                admission.give_place()
+                raise
         return self
 
     def _slot(self) -> Awaitable[Ticket]:
@@ -92,27 +98,23 @@ class AdmittedRequest:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        assert self._ticket is not None
         if kind is None:
             self.free_slot()
-        else:  # broken off: how long the slot was held tells nothing about the load
+        elif self._ticket is not None:  # broken off: how long it was held tells nothing of the load
             self._ticket.release()
         self._admission.give_place()
 
     @property
     def waited(self) -> float:
-        assert self._ticket is not None
-        return self._ticket.waited
+        return self._ticket.waited if self._ticket is not None else 0.0
 
     def free_slot(self) -> None:
-        assert self._ticket is not None
-        if self._ticket.held:
+        if self._ticket is not None and self._ticket.held:
             self._admission.learn(self._ticket)
             self._ticket.release()
 
-    async def regain_slot(self) -> None:
-        assert self._ticket is not None
-        if not self._ticket.held:
+    async def take_slot(self) -> None:
+        if self._ticket is None or not self._ticket.held:
             self._ticket = await self._slot()
 
 
@@ -157,10 +159,16 @@ class GatedAdmission:
         )
 
     def admit(
-        self, principal: Principal, *, priority: Priority, weight: int, deadline: float
+        self,
+        principal: Principal,
+        *,
+        priority: Priority,
+        weight: int,
+        deadline: float,
+        slot: bool = True,
     ) -> AdmittedRequest:
         """As the port says."""
-        return AdmittedRequest(self, principal.tenant, priority, weight, deadline)
+        return AdmittedRequest(self, principal.tenant, priority, weight, deadline, slot=slot)
 
     def close(self) -> None:
         """Refuses from now on, and who waits; requests in flight go on."""
@@ -210,10 +218,16 @@ class OpenAdmission:
             )
 
     def admit(
-        self, principal: Principal, *, priority: Priority, weight: int, deadline: float
+        self,
+        principal: Principal,
+        *,
+        priority: Priority,
+        weight: int,
+        deadline: float,
+        slot: bool = True,
     ) -> "CountedRequest":
         self.check(principal, priority=priority, weight=weight, deadline=deadline)
-        return CountedRequest(self, weight)
+        return CountedRequest(self, weight, slot=slot)
 
     def close(self) -> None:
         """Refuses from now on."""
@@ -225,14 +239,16 @@ class CountedRequest:
 
     waited: Final = 0.0
 
-    def __init__(self, admission: OpenAdmission, weight: int) -> None:
+    def __init__(self, admission: OpenAdmission, weight: int, *, slot: bool) -> None:
         self._admission = admission
+        self._at_once = slot
         self._weight = weight
         self._held = 0
 
     async def __aenter__(self) -> "CountedRequest":
         self._admission.in_flight += 1
-        await self.regain_slot()
+        if self._at_once:
+            await self.take_slot()
         return self
 
     async def __aexit__(
@@ -248,6 +264,6 @@ class CountedRequest:
         self._admission.slots_in_use -= self._held
         self._held = 0
 
-    async def regain_slot(self) -> None:
+    async def take_slot(self) -> None:
         self._admission.slots_in_use += self._weight - self._held
         self._held = self._weight

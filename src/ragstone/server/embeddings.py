@@ -95,7 +95,7 @@ async def _embed(call: Call, texts: list[str], as_text: bool) -> tuple[list[msgs
         for first in range(0, len(texts), _BATCH):
             if first:
                 permit.free_slot()
-                await permit.regain_slot()
+                await permit.take_slot()
             batch = texts[first : first + _BATCH]
             if len(texts) == 1:
                 vectors = [await embedder.embed_query(batch[0])]
