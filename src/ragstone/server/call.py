@@ -5,6 +5,7 @@ checked, errors mapped, one metric and one log line at the end.
 """
 
 import asyncio
+import math
 import re
 import time
 from collections.abc import Awaitable, Callable
@@ -30,7 +31,6 @@ from ragstone.domain.principal import Principal, Priority, Scope
 from ragstone.observe.logging import say
 from ragstone.observe.trace import Trace, new_trace_id
 from ragstone.pipeline.admit import admit
-from ragstone.pipeline.stage import Stage
 from ragstone.ports import Permit
 from ragstone.resilience.admission import weight_of
 from ragstone.resilience.deadline import Deadline
@@ -121,8 +121,9 @@ class Call:
         """
         limit = self.system.settings.server.max_body_bytes
         with self.rooms.bodies.holding(expected_length(self.request, limit)):
-            async with Stage("body", self.deadline, self.trace):
-                raw = await read_body(self.request, limit)
+            self.deadline.check("body")
+            with self.trace.stage("body"):
+                raw = await read_body(self.request, limit, self.deadline)
             self.arrival = self.arrival.weighing(weight_of(len(raw)))
             return decode(raw, decoder)
 
@@ -225,24 +226,41 @@ def unexpected(trace_id: str) -> InternalError:
     )
 
 
-async def read_body(request: Request, limit: int) -> bytes:
-    """The whole body. Raises `PayloadTooLarge` before more than `limit` bytes are held."""
+async def read_body(request: Request, limit: int, deadline: Deadline | None = None) -> bytes:
+    """The whole body. Raises `PayloadTooLarge` before more than `limit` bytes are held,
+    `RequestTimeout`, `DeadlineExceeded`, and `ClientDisconnect`.
+
+    It takes the messages itself and has one limit for both ends: Starlette's stream and a second
+    limit were a tenth of a cached answer's time.
+    """
     declared = declared_length(request.headers)
     if declared is not None and declared > limit:
         raise _too_large(limit)
+    now = asyncio.get_running_loop().time()
+    until, last = now + _BODY_SECONDS, math.inf
+    if deadline is not None:
+        last = now + deadline.remaining()
+
+    def too_late() -> RagstoneError:
+        return _too_slow() if deadline is None or until < last else deadline.exceeded("body")
+
     parts: list[bytes] = []
-    size = 0
-    until = asyncio.get_running_loop().time() + _BODY_SECONDS
-    async with body_timeout(_BODY_SECONDS) as timeout:
-        async for part in request.stream():
+    size, complete = 0, False
+    async with TimeLimit(min(until, last) - now, too_late) as timeout:
+        while not complete:
+            message = await request.receive()
+            if message["type"] == "http.disconnect":
+                raise ClientDisconnect
+            part = message.get("body", b"")
             size += len(part)
             if size > limit:
                 raise _too_large(limit)
             parts.append(part)
-            if size == declared:
-                break  # what is to come is empty, and setting a timer is dear
-            until += len(part) / _BODY_RATE
-            timeout.postpone(until)
+            # Once all is there, what is to come is empty, and setting a timer is dear.
+            complete = size == declared or not message.get("more_body", False)
+            if not complete:
+                until += len(part) / _BODY_RATE
+                timeout.postpone(min(until, last))
     return b"".join(parts)
 
 
