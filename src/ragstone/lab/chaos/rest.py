@@ -8,8 +8,9 @@ from ragstone.lab.chaos.inspection import metric_total, sockets
 from ragstone.lab.chaos.site import Site
 from ragstone.lab.chaos.verdict import Check, at_most, equal, none_of
 
-_POOL_SECONDS: Final = 16.0
-"""Idle connections to dependencies are kept for 15 s (`models/llms/connection.py`)."""
+_POOL_SECONDS: Final = 31.0
+"""Idle connections to dependencies are kept for 15 s (`models/llms/connection.py`), and looked at
+every 15 s."""
 _SETTLE_SECONDS: Final = 10.0
 _TRACEBACK_LINES: Final = 30
 
