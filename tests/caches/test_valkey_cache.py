@@ -92,8 +92,9 @@ async def test_a_server_that_evicts_what_it_likes() -> None:
         for number in range(1_000):
             await cache.put(number.to_bytes(32, "big"), b"x" * 5_000, ttl=60, group="g")
         values = await cache.values("g", await cache.members("g"))
-        assert 0 < sum(value is not None for value in values) < len(values)
         kept = len(values) - values.count(None)
+        # It may strike off a group's list too, whose other entries then end with their time.
+        assert 0 < kept < 1_000
         assert (await cache.stats()).entries == kept  # the evicted were struck off
         await cache.clear()
         assert await cache.members("g") == []
