@@ -31,7 +31,8 @@ async def test_it_counts_what_runs_and_what_waits(start: Start) -> None:
     running = await start(admission={"concurrency": 1, "interval_seconds": 60})
     admission = running.system.services.admission
     async with admission.admit(LOCAL_OPERATOR, priority="standard", weight=1, deadline=inf):
-        asking = asyncio.create_task(running.json("POST", "/v1/search", {"query": "returns"}))
+        body = {"input": "returns", "model": "fake"}
+        asking = asyncio.create_task(running.json("POST", "/v1/embeddings", body))
         while not admission.waiting:
             await asyncio.sleep(0.005)
         _, told = await running.json("GET", "/v1/status")
