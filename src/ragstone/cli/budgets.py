@@ -7,7 +7,7 @@ import typer
 
 from ragstone.cli.client import Client
 from ragstone.cli.context import context_of, run_with_client
-from ragstone.cli.documents import print_json, print_rows, quoted
+from ragstone.cli.documents import print_deleted, print_json, print_rows, quoted
 from ragstone.domain.errors import InvalidRequest
 
 budgets_app = typer.Typer(help="Set, list and remove budgets.", no_args_is_help=True)
@@ -115,11 +115,7 @@ def remove_budget(typer_context: typer.Context, budget_id: str) -> None:
     async def work(client: Client) -> Any:
         return await client.delete(f"/v1/budgets/{quoted(budget_id)}")
 
-    removed = run_with_client(context, work)
-    if context.as_json:
-        print_json(removed)
-    else:
-        typer.echo(f"Removed {removed['deleted']}.")
+    print_deleted(context, run_with_client(context, work), done="Removed")
 
 
 def _for_whom(**named: str | None) -> tuple[str, str]:

@@ -128,7 +128,7 @@ def delete_collection(
     async def work(client: Client) -> Any:
         return await client.delete(f"/v1/collections/{quoted(name)}")
 
-    _print_deleted(context, run_with_client(context, work))
+    print_deleted(context, run_with_client(context, work))
 
 
 @documents_app.command("list")
@@ -173,7 +173,7 @@ def delete_document(typer_context: typer.Context, document_id: str) -> None:
         return await client.delete(f"/v1/documents/{quoted(document_id)}")
 
     context = context_of(typer_context)
-    _print_deleted(context, run_with_client(context, work))
+    print_deleted(context, run_with_client(context, work))
 
 
 def print_json(value: object) -> None:
@@ -216,8 +216,9 @@ def quoted(name: str) -> str:
     return quote(name, safe="")
 
 
-def _print_deleted(context: Context, answer: Any) -> None:
+def print_deleted(context: Context, answer: Any, *, done: str = "Deleted") -> None:
+    """What a route that deletes has answered; `done`: what that is called here."""
     if context.as_json:
         print_json(answer)
     else:
-        typer.echo(f"Deleted {answer['deleted']}.")
+        typer.echo(f"{done} {answer['deleted']}.")

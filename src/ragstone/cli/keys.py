@@ -6,7 +6,7 @@ import typer
 
 from ragstone.cli.client import Client
 from ragstone.cli.context import context_of, run_with_client
-from ragstone.cli.documents import print_json, print_rows, quoted
+from ragstone.cli.documents import print_deleted, print_json, print_rows, quoted
 
 keys_app = typer.Typer(help="Make, list and revoke API keys.", no_args_is_help=True)
 
@@ -94,8 +94,4 @@ def revoke_key(typer_context: typer.Context, key_id: str) -> None:
     async def work(client: Client) -> Any:
         return await client.delete(f"/v1/keys/{quoted(key_id)}")
 
-    revoked = run_with_client(context, work)
-    if context.as_json:
-        print_json(revoked)
-    else:
-        typer.echo(f"Revoked {revoked['deleted']}.")
+    print_deleted(context, run_with_client(context, work), done="Revoked")

@@ -1,7 +1,9 @@
 """Stage 1: who may begin now."""
 
 import math
+from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
+from functools import partial
 from types import TracebackType
 
 from ragstone.domain.errors import DeadlineExceeded, Overloaded, RagstoneError, TooManyRequests
@@ -31,10 +33,11 @@ def admit(
     Without `slot` the slot is waited for when it is taken. Entering raises `Overloaded`,
     `TooManyRequests`, `DeadlineExceeded`.
     """
-    held = admission.admit(
-        principal, priority=priority, weight=weight, deadline=deadline.at, slot=slot
-    )
-    return _Admitted(held, priority, ladder, trace, metrics, slot=slot)
+    enter = partial(
+        admission.admit,
+        principal, priority=priority, weight=weight, deadline=deadline.at, slot=slot,
+    )  # fmt: skip
+    return _Admitted(enter, priority, ladder, trace, metrics, slot=slot)
 
 
 class _Admitted(AbstractAsyncContextManager[Permit]):
@@ -44,12 +47,13 @@ class _Admitted(AbstractAsyncContextManager[Permit]):
     """
 
     __slots__ = (
-        "_held", "_ladder", "_metrics", "_permit", "_priority", "_slot", "_told", "_trace",
+        "_enter", "_held", "_ladder", "_metrics", "_permit",
+        "_priority", "_slot", "_told", "_trace",
     )  # fmt: skip
 
     def __init__(
         self,
-        held: AbstractAsyncContextManager[Permit],
+        enter: Callable[[], AbstractAsyncContextManager[Permit]],
         priority: Priority,
         ladder: LoadLadder,
         trace: Trace,
@@ -57,7 +61,7 @@ class _Admitted(AbstractAsyncContextManager[Permit]):
         *,
         slot: bool,
     ) -> None:
-        self._held = held
+        self._enter = enter
         self._priority: Priority = priority
         self._ladder = ladder
         self._trace = trace
@@ -67,6 +71,7 @@ class _Admitted(AbstractAsyncContextManager[Permit]):
 
     async def __aenter__(self) -> Permit:
         try:
+            self._held = self._enter()
             self._permit = await self._held.__aenter__()
         except (Overloaded, TooManyRequests, DeadlineExceeded) as error:
             self._refused(error)

@@ -157,7 +157,7 @@ class Flight:
 
     async def _pay(self, asked: Asked) -> None:
         """A part of what the generation costs. Nothing is left to pay near its end."""
-        if not await self._bill.share_with(asked.spender) and not self._bill.is_paid:
+        if not await self._bill.share_with(asked.spender) and not self._bill.is_paid():
             raise GoAlone
 
     def _has_failed_only_others(self, asked: Asked, position: "_Position") -> bool:

@@ -219,20 +219,20 @@ class Bill:
         False where its budgets do not allow it, or where nothing will be paid any more. One
         whose budgets end later, when a model is asked again, has its part paid by the others.
         """
-        if self._pays_no_more():
+        if self.is_paid():
             return False
         for call in tuple(self._open):
             if not await self._ledger.join(call.reservation, spender):
                 return False
-        if self._pays_no_more():
+        if self.is_paid():
             return False
         self._sharers.append(spender)
         return True
 
-    @property
     def is_paid(self) -> bool:
-        """Whether nothing is open, and nothing more is expected: it is written."""
-        return self._pays_no_more()
+        """Whether no model is being asked, and none will be any more: it is written."""
+        asked = any(charge.kind == "generation" for charge in self._charges)
+        return self._closed or (self._attempt is None and asked)
 
     def receipt(self) -> Receipt:
         """As it stands now."""
@@ -302,10 +302,6 @@ class Bill:
             self.settle(call, _NOTHING)
             raise
         return call
-
-    def _pays_no_more(self) -> bool:
-        asked = any(charge.kind == "generation" for charge in self._charges)
-        return self._closed or (self._attempt is None and asked)
 
     def _charge(self, call: Call, usage: Usage, cost: int) -> None:
         charge = Charge(

@@ -9,7 +9,7 @@ class TimeLimit:
     """`async with TimeLimit(...)` raises `error()` when what is inside takes longer.
 
     As `asyncio.timeout`, but the timer is set only once the loop runs again: what ends without
-    waiting needs none, and setting three of them was a third of a cached answer's time.
+    waiting needs none, and a cached answer would set three of them in vain.
     """
 
     __slots__ = ("_before", "_error", "_expired", "_handle", "_is_set", "_loop", "_task", "_until")
