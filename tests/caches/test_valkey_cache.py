@@ -89,16 +89,19 @@ async def test_entries_and_the_books_about_them_expire(
 async def test_a_server_that_evicts_what_it_likes() -> None:
     with redis_server("--maxmemory", "3mb", "--maxmemory-policy", "allkeys-lru") as url:
         cache = over(url)
-        for number in range(1_000):
-            await cache.put(number.to_bytes(32, "big"), b"x" * 5_000, ttl=60, group="g")
-        values = await cache.values("g", await cache.members("g"))
-        kept = len(values) - values.count(None)
-        # It may strike off a group's list too, whose other entries then end with their time.
-        assert 0 < kept < 1_000
-        assert (await cache.stats()).entries == kept  # the evicted were struck off
-        await cache.clear()
-        assert await cache.members("g") == []
-        await cache.close()
+        try:
+            for number in range(1_000):
+                await cache.put(number.to_bytes(32, "big"), b"x" * 5_000, ttl=60, group="g")
+            values = await cache.values("g", await cache.members("g"))
+            kept = len(values) - values.count(None)
+            # It may strike off a group's list too, whose other entries then end with their time.
+            assert kept < 1_000
+            # What was evicted is counted no longer; the list of the groups may be gone itself.
+            assert (await cache.stats()).entries in (0, kept)
+            await cache.clear("g")
+            assert await cache.members("g") == []
+        finally:
+            await cache.close()
 
 
 async def test_callers_that_leave_spoil_no_connection(redis_url: str) -> None:
