@@ -152,7 +152,7 @@ async def test_a_budget_that_cannot_be_is_refused_in_a_clear_sentence(
 
 
 async def test_a_key_manages_the_budgets_of_its_own_tenant(server: Running) -> None:
-    wanted = {"scope": "tenant", "limit": 5}
+    wanted = {"scope": "user", "name": "*", "limit": 5}
     _, other = await server.json("PUT", "/v1/budgets", {**wanted, "tenant": "other"})
     await _used(server, _row(server), _row(server, tenant="other"))
     both = (await server.json("GET", "/v1/usage?by=tenant"))[1]["lines"]
@@ -174,6 +174,26 @@ async def test_a_key_manages_the_budgets_of_its_own_tenant(server: Running) -> N
     asking = await _admin(server, scope="ask")
     for path in ("/v1/budgets", "/v1/usage"):
         assert (await server.json("GET", path, key=asking))[0] == 403
+
+
+async def test_a_key_cannot_change_what_its_whole_tenant_may_spend(server: Running) -> None:
+    wanted = {"scope": "tenant", "limit": 5}
+    _, whole = await server.json("PUT", "/v1/budgets", wanted)
+    key = await _admin(server)
+    for method, path, body in (
+        ("PUT", "/v1/budgets", {**wanted, "limit": 5_000}),
+        ("PUT", "/v1/budgets", {**wanted, "period": "day"}),
+        ("DELETE", f"/v1/budgets/{whole['id']}", None),
+    ):
+        status, refused = await server.json(method, path, body, key=key)
+        assert (status, refused["error"]["code"]) == (403, "forbidden")
+        assert "whole tenant" in refused["error"]["message"]
+    within = {"scope": "user", "name": "ann", "limit": 50}
+    status, own = await server.json("PUT", "/v1/budgets", within, key=key)
+    assert status == 200
+    assert (await server.json("DELETE", f"/v1/budgets/{own['id']}", key=key))[0] == 200
+    operator = server.system.local_token
+    assert (await server.json("DELETE", f"/v1/budgets/{whole['id']}", key=operator))[0] == 200
 
 
 async def test_the_operator_may_name_a_tenant(server: Running) -> None:

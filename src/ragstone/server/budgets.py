@@ -18,7 +18,7 @@ from ragstone.domain.budget import (
     BudgetUnit,
     Spent,
 )
-from ragstone.domain.errors import InvalidRequest, UnknownBudget, did_you_mean
+from ragstone.domain.errors import Forbidden, InvalidRequest, UnknownBudget, did_you_mean
 from ragstone.domain.usage import NANODOLLARS, dollars_text
 from ragstone.ingest.funds import APPLICATION as INGESTION
 from ragstone.server.call import Call
@@ -128,6 +128,7 @@ async def put_budget(call: Call) -> Response:
     wanted = await call.body(_REQUEST)
     tenant = managed_tenant(call, wanted.tenant)
     budget = _budget(wanted, tenant, now=call.system.clock.time())
+    _require_right_to_change(call, budget)
     if budget.scope == "key":
         keys = await call.system.records.keys()
         _require_known(budget, [key.id for key in keys if key.tenant == tenant])
@@ -150,11 +151,27 @@ async def get_budgets(call: Call) -> Response:
 async def delete_budget(call: Call) -> Response:
     """Remove a budget: what it bound is free again."""
     budget_id = call.request.path_params["budget_id"]
-    if not await call.system.budgets.delete_budget(tenants_in_view(call, None), budget_id):
+    tenant = tenants_in_view(call, None)
+    for budget in await call.system.budgets.budgets(tenant) if tenant is not None else ():
+        if budget.id == budget_id:
+            _require_right_to_change(call, budget)
+    if not await call.system.budgets.delete_budget(tenant, budget_id):
         raise UnknownBudget(
             f"There is no budget {budget_id[:80]!r}.", remedy="List them with GET /v1/budgets."
         )
     return call.json(Deleted(budget_id))
+
+
+def _require_right_to_change(call: Call, budget: Budget) -> None:
+    """What a whole tenant may spend is the operator's to say: who is bound by it may only divide
+    it. Raises `Forbidden`."""
+    if budget.scope == "tenant" and call.principal.key_id is not None:
+        raise Forbidden(
+            "A key cannot change what its whole tenant may spend, only budgets of keys, users "
+            "and applications within it.",
+            remedy="Run `ragstone budgets` on the server's own machine, or ask who runs it.",
+            field="scope",
+        )
 
 
 def _budget(wanted: BudgetRequest, tenant: str, *, now: float) -> Budget:
