@@ -23,7 +23,8 @@ from ragstone.domain.principal import Principal
 from ragstone.domain.quota import TokensTaken
 from ragstone.domain.usage import Usage
 from ragstone.governance.prices import Price, PriceBook, Rate
-from ragstone.governance.token_bound import about_usage, most_input
+from ragstone.governance.token_bound import most_input
+from ragstone.governance.token_estimate import TokenEstimates, about_tokens
 from ragstone.models.embedders.fake import HashingEmbedder
 from ragstone.observe.metrics import Metrics
 from ragstone.pipeline.billed import billed_embedder, billed_reranker
@@ -43,6 +44,7 @@ RERANKING = Price(source="test", rates=(Rate(),), call=7)
 BOOK = PriceBook(
     models={"cheap": CHEAP, "dear": DEAR}, best="dear", embedder=EMBEDDING, reranker=RERANKING
 )
+UNCOUNTED = TokenEstimates().of("cheap", PROMPT, "")
 USED = Usage(input_tokens=20, cached_input_tokens=10, output_tokens=5)
 
 
@@ -163,9 +165,9 @@ async def test_an_attempt_is_reserved_at_its_upper_bound_and_settled_at_its_cost
     [
         (ModelRateLimited("slow down"), 0),
         (ModelUnreachable("nobody there"), 0),
-        (ModelProtocolError("it broke off"), CHEAP.cost(about_usage(PROMPT, ""))),
-        (ModelTimedOut("nothing came"), CHEAP.cost(about_usage(PROMPT, ""))),
-        (TimeoutError(), CHEAP.cost(about_usage(PROMPT, ""))),
+        (ModelProtocolError("it broke off"), CHEAP.cost(UNCOUNTED)),
+        (ModelTimedOut("nothing came"), CHEAP.cost(UNCOUNTED)),
+        (TimeoutError(), CHEAP.cost(UNCOUNTED)),
     ],
 )
 async def test_a_failed_attempt_is_charged_for_its_prompt_only_where_it_was_read(
@@ -193,7 +195,7 @@ async def test_what_is_open_when_the_question_ends_is_settled_at_its_estimate() 
             await bill.asked("cheap", PROMPT)
             raise RuntimeError
     assert till.open == {}
-    assert till.settled == [("res_0", Amount(CHEAP.cost(about_usage(PROMPT, "")), 6))]
+    assert till.settled == [("res_0", Amount(CHEAP.cost(UNCOUNTED), UNCOUNTED.tokens))]
 
 
 async def test_a_spent_budget_refuses_and_is_counted() -> None:
@@ -244,7 +246,8 @@ async def test_embedding_and_reranking_are_on_the_bill_but_are_no_model() -> Non
         receipt = bill.receipt()
     assert till.models == [False, False, False]
     assert [charge.kind for charge in receipt.charges] == ["embedding", "embedding", "rerank"]
-    assert receipt.nanodollars == 3 + (1 + 4) + 7
+    texts = ("How long?", "One.", "Two and three.")
+    assert receipt.nanodollars == sum(map(about_tokens, texts)) + 7
 
 
 async def test_a_vector_that_is_kept_is_not_paid_for() -> None:

@@ -1,4 +1,4 @@
-"""How many tokens a text has at most, and about, in a vocabulary that is not at hand.
+"""How many tokens a text has at most, in a vocabulary that is not at hand.
 
 The bound rests on how vocabularies in use are made. In byte-level BPE (GPT, Llama 3, Qwen) every
 token stands for at least one byte of the text. Unigram and BPE models with byte fallback
@@ -11,7 +11,6 @@ them all. English has about four bytes a token: the bound reserves four times wh
 import unicodedata
 from typing import Final
 
-from ragstone.domain.usage import Usage
 from ragstone.ports import Prompt
 
 _A_MESSAGE: Final = 16
@@ -19,8 +18,6 @@ _A_MESSAGE: Final = 16
 Llama 3's has 5, Anthropic's is not published."""
 _A_PROMPT: Final = 64
 """Tokens around a prompt: the template's own words, and the beginning of the answer."""
-_ASCII_A_TOKEN: Final = 4
-"""Of English (OpenAI's own rule of thumb)."""
 
 
 def most_tokens(text: str) -> int:
@@ -33,28 +30,10 @@ def most_tokens(text: str) -> int:
     return size + 1
 
 
-def about_tokens(text: str) -> int:
-    """An estimate, never above `most_tokens`: four ASCII characters a token, or one other."""
-    if text.isascii():
-        return -(-len(text) // _ASCII_A_TOKEN)
-    others = len(text) - len(text.encode("ascii", "ignore"))
-    return others - (-(len(text) - others) // _ASCII_A_TOKEN)
-
-
 def most_input(prompt: Prompt) -> int:
     """Tokens of input for which a provider may charge."""
     texts = (prompt.system, *(message.content for message in prompt.messages))
     return _A_PROMPT + sum(most_tokens(text) + _A_MESSAGE for text in texts)
-
-
-def about_usage(prompt: Prompt, text: str) -> Usage:
-    """Of a call that was broken off after `text`; within what was reserved for it."""
-    texts = (prompt.system, *(message.content for message in prompt.messages))
-    return Usage(
-        input_tokens=sum(map(about_tokens, texts)),
-        output_tokens=min(about_tokens(text), prompt.max_tokens),
-        estimated=True,
-    )
 
 
 def _bytes(text: str) -> int:

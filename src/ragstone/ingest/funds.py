@@ -10,7 +10,8 @@ from ragstone.domain.budget import Amount, Spender, UsageRow
 from ragstone.domain.usage import Usage
 from ragstone.governance.measured import Measured, measured
 from ragstone.governance.prices import Price
-from ragstone.governance.token_bound import about_tokens, most_tokens
+from ragstone.governance.token_bound import most_tokens
+from ragstone.governance.token_estimate import about_tokens
 from ragstone.ports import Ledger
 
 APPLICATION: Final = "ingestion"

@@ -268,5 +268,5 @@ def _billing(asked: Asked, s: Services, *, questions: int = 1) -> AbstractAsyncC
     return reserve_and_settle(
         asked.principal, asked.spender,
         ledger=s.ledger, prices=s.prices, quotas=s.quotas, metrics=s.metrics, trace=asked.trace,
-        questions=questions,
+        estimates=s.estimates, questions=questions,
     )  # fmt: skip

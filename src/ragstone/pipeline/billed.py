@@ -13,7 +13,8 @@ from ragstone.domain.passage import Passage
 from ragstone.domain.usage import Usage
 from ragstone.governance.measured import Measured, measured
 from ragstone.governance.prices import Price
-from ragstone.governance.token_bound import about_tokens, most_tokens
+from ragstone.governance.token_bound import most_tokens
+from ragstone.governance.token_estimate import about_tokens
 from ragstone.pipeline.settle import Bill, Call
 from ragstone.ports import Embedder, KeepingEmbedder, RecallingEmbedder, Reranker
 
@@ -76,14 +77,12 @@ class _BilledEmbedder:
         await self._embedder.close()
 
     async def _paid(self, texts: Sequence[str], *, query: bool) -> list[list[float]]:
+        about = Usage(embedding_tokens=sum(map(about_tokens, texts)), estimated=True)
+        most = sum(map(most_tokens, texts))
         call = await self._bill.reserve(
-            "embedding",
-            self.identity.name,
-            self._price,
-            most_tokens=sum(map(most_tokens, texts)),
-            about=Usage(embedding_tokens=sum(map(about_tokens, texts)), estimated=True),
+            "embedding", self.identity.name, self._price, most_tokens=most, about=about
         )
-        with _settled(self._bill, call):
+        with _settled(self._bill, call, about):
             if query:
                 return [await self._embedder.embed_query(texts[0])]
             return await self._embedder.embed_documents(texts)
@@ -106,26 +105,24 @@ class _BilledReranker:
     ) -> list[Passage]:
         texts = [passage.text for passage in passages]
         asked = len(texts)  # providers count the question once for each passage
-        call = await self._bill.reserve(
-            "rerank",
-            self.name,
-            self._price,
-            most_tokens=asked * most_tokens(question) + sum(map(most_tokens, texts)),
-            about=Usage(
-                rerank_tokens=asked * about_tokens(question) + sum(map(about_tokens, texts)),
-                estimated=True,
-            ),
+        about = Usage(
+            rerank_tokens=asked * about_tokens(question) + sum(map(about_tokens, texts)),
+            estimated=True,
         )
-        with _settled(self._bill, call):
+        most = asked * most_tokens(question) + sum(map(most_tokens, texts))
+        call = await self._bill.reserve(
+            "rerank", self.name, self._price, most_tokens=most, about=about
+        )
+        with _settled(self._bill, call, about):
             return await self._reranker.rerank(question, passages, deadline=deadline)
 
 
 @contextmanager
-def _settled(bill: Bill, call: Call) -> Iterator[None]:
+def _settled(bill: Bill, call: Call, about: Usage) -> Iterator[None]:
     """Around the call; see `measured`."""
-    found = Measured(call.about)
+    found = Measured(about)
     try:
-        with measured(call.about) as found:
+        with measured(about) as found:
             yield
     finally:
         bill.settle(call, found.usage)

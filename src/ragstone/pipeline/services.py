@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from ragstone.domain.query import FusionSettings
 from ragstone.governance.prices import ALL_FREE, PriceBook
+from ragstone.governance.token_estimate import TokenEstimates
 from ragstone.observe.metrics import Metrics
 from ragstone.pipeline.escalate import Escalation
 from ragstone.pipeline.flight import Flights
@@ -54,6 +55,8 @@ class Services:
     admission: Admission
     ledger: Ledger
     prices: PriceBook = ALL_FREE
+    estimates: TokenEstimates = field(default_factory=TokenEstimates)
+    """Of calls that no provider counted."""
     embedder: Embedder
     index: Searcher
     reranker: Reranker | None

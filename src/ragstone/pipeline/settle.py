@@ -22,7 +22,8 @@ from ragstone.domain.principal import Principal
 from ragstone.domain.quota import TokensTaken
 from ragstone.domain.usage import NANODOLLARS, Charge, ChargeKind, Receipt, Saving, Usage
 from ragstone.governance.prices import Price, PriceBook
-from ragstone.governance.token_bound import about_usage, most_input
+from ragstone.governance.token_bound import most_input
+from ragstone.governance.token_estimate import TokenEstimates
 from ragstone.observe.metrics import Metrics
 from ragstone.observe.trace import Trace
 from ragstone.pipeline.usage_rows import usage_row, usage_rows
@@ -59,9 +60,10 @@ class reserve_and_settle:  # noqa: N801 - a context, as it reads where it is use
         quotas: Quotas | None,
         metrics: Metrics,
         trace: Trace | None = None,
+        estimates: TokenEstimates | None = None,
         questions: int = 1,
     ) -> None:
-        self._bill = Bill(principal, spender, ledger, prices, quotas, metrics, trace)
+        self._bill = Bill(principal, spender, ledger, prices, quotas, metrics, trace, estimates)
         self._questions = questions
 
     async def __aenter__(self) -> "Bill":
@@ -87,14 +89,15 @@ class Call:
     __slots__ = ("about", "kind", "model", "price", "reservation", "taken")
 
     def __init__(
-        self, kind: ChargeKind, model: str, price: Price, about: Usage, reservation: str,
+        self, kind: ChargeKind, model: str, price: Price, about: Usage | Prompt, reservation: str,
         taken: TokensTaken | None,
     ) -> None:  # fmt: skip
         self.kind: ChargeKind = kind
         self.model = model
         self.price = price
         self.about = about
-        """What it is taken to have used while nobody knows."""
+        """What it is taken to have used while nobody knows; of a language model its prompt, which
+        is estimated only where that is needed."""
         self.reservation = reservation
         self.taken = taken
         """Of the quotas."""
@@ -112,6 +115,7 @@ class Bill:
         quotas: Quotas | None,
         metrics: Metrics,
         trace: Trace | None = None,
+        estimates: TokenEstimates | None = None,
     ) -> None:
         self.spender = spender
         self.prices = prices
@@ -131,6 +135,7 @@ class Bill:
         self._quotas = quotas
         self._metrics = metrics
         self._trace = trace
+        self._estimates = estimates or TokenEstimates()
         self._charges: list[Charge] = []
         self._saved: dict[Saving, int] = {}
         self._open: list[Call] = []
@@ -157,14 +162,23 @@ class Bill:
             nanodollars=price.upper_bound(tokens, prompt.max_tokens),
             tokens=tokens + prompt.max_tokens,
         )
-        self._attempt = await self._reserve(
-            "generation", model, price, upper, about_usage(prompt, "")
-        )
+        self._attempt = await self._reserve("generation", model, price, upper, prompt)
 
     def spent(self, usage: Usage | None) -> None:
         """Charges the attempt that is open, if one is; None: as much as its prompt alone has."""
         if (attempt := self._attempt) is not None:
-            self.settle(attempt, attempt.about if usage is None else usage)
+            self.settle(attempt, self._about(attempt) if usage is None else usage)
+
+    def counted(self, usage: Usage, text: str) -> None:
+        """Charges what the provider counted of the attempt that wrote `text`."""
+        if (attempt := self._attempt) is not None and isinstance(attempt.about, Prompt):
+            self._estimates.learn(attempt.model, attempt.about, text, usage)
+        self.spent(usage)
+
+    def broken_off(self, text: str) -> None:
+        """Charges the attempt that is open, if one is, by an estimate: it wrote `text`."""
+        if (attempt := self._attempt) is not None:
+            self.settle(attempt, self._about(attempt, text))
 
     def failed(self, error: Exception) -> None:
         """Ends an attempt that gave no text. One that the provider refused, or that never
@@ -263,7 +277,7 @@ class Bill:
         """Charges what is still open at its estimate, and counts the request."""
         self._closed = True
         for call in tuple(self._open):
-            self.settle(call, call.about)
+            self.settle(call, self._about(call))
         if questions:
             saved = sum(self._saved.values())
             row = usage_row(
@@ -280,7 +294,7 @@ class Bill:
             raise
 
     async def _reserve(
-        self, kind: ChargeKind, model: str, price: Price, upper: Amount, about: Usage
+        self, kind: ChargeKind, model: str, price: Price, upper: Amount, about: Usage | Prompt
     ) -> Call:
         taken = None
         if self._quotas is not None and upper.tokens:
@@ -325,6 +339,11 @@ class Bill:
         ):
             if tokens:
                 metrics.tokens.labels(kind, call.model).inc(tokens)
+
+    def _about(self, call: Call, text: str = "") -> Usage:
+        if isinstance(call.about, Usage):
+            return call.about
+        return self._estimates.of(call.model, call.about, text)
 
     def _written_by(self, model: str) -> Charge | None:
         """The last call to that language model."""

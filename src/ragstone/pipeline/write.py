@@ -18,7 +18,6 @@ from ragstone.domain.errors import (
 )
 from ragstone.domain.principal import Priority
 from ragstone.domain.usage import Usage
-from ragstone.governance.token_bound import about_usage
 from ragstone.observe.trace import Trace
 from ragstone.pipeline.citations import CitationFilter
 from ragstone.pipeline.events import Written
@@ -120,10 +119,10 @@ class ModelWriter:
                     if isinstance(event, TextDelta):
                         received.append(event.text)
                     elif event.usage is not None:
-                        bill.spent(event.usage)
+                        bill.counted(event.usage, "".join(received))
                     yield event
         finally:
-            bill.spent(about_usage(prompt, "".join(received)))
+            bill.broken_off("".join(received))
 
     async def _asked(self, model: str, prompt: Prompt) -> None:
         await self._bill.asked(model, prompt)
