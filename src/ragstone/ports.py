@@ -696,6 +696,11 @@ class CacheStore(Protocol):
 
     async def groups(self) -> list[str]: ...
 
+    async def found_again(self) -> list[str]:
+        """Groups with entries that `members` left out since the store had lost track of them, and
+        names from now on."""
+        ...
+
     async def members(self, group: str) -> list[bytes]:
         """The keys; some may have gone meanwhile."""
         ...

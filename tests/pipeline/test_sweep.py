@@ -1,5 +1,6 @@
 """The bytes of answers over what has changed are freed, in memory and in a cache server."""
 
+import secrets
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -153,6 +154,32 @@ async def test_no_byte_of_a_deleted_document_is_left_in_the_cache_server(redis_u
     assert CANARY not in await _saved(raw)
     await raw.aclose()
     await cache.close()
+
+
+async def test_no_byte_is_left_where_the_server_evicted_the_lists() -> None:
+    options = ("--maxmemory", "3mb", "--maxmemory-policy", "allkeys-random")
+    with redis_server(*options) as url:
+        cache = ValkeyCache(url, prefix="full", timeout_seconds=5, clock=SystemClock())
+        world = World(cache)
+        await world.begin()
+        raw = Redis.from_url(url)
+        await raw.config_set("rdbcompression", "no")
+        try:
+            await world.sweeper.sweep()
+            for number in range(100):
+                await world.keep(bytes([number]), (world.wool.id, 1))
+            while await raw.exists("full:2:m:" + GROUP, "full:2:groups"):
+                await raw.set(secrets.token_hex(8), b"x" * 1_000)
+            assert CANARY in await _saved(raw)
+            await world.records.delete_document("acme", world.wool.id)
+            await world.sweeper.sweep()
+            if CANARY in await _saved(raw):  # evicted in the course of the walk
+                world.clock.advance(5)
+                await world.sweeper.sweep()
+            assert CANARY not in await _saved(raw)
+        finally:
+            await raw.aclose()
+            await cache.close()
 
 
 def _bytes_of(cache: MemoryCache) -> bytes:

@@ -65,6 +65,10 @@ class MemoryCache:
     async def groups(self) -> list[str]:
         return sorted(self._groups)
 
+    async def found_again(self) -> list[str]:
+        """None: they go and stay together with their groups."""
+        return []
+
     async def members(self, group: str) -> list[bytes]:
         """The bytes of what has expired are freed."""
         now = self._clock.monotonic()

@@ -1,7 +1,8 @@
 """Frees the bytes of kept answers that nobody can reach any more.
 
 That an answer over a changed or deleted document is never given is the keys' doing, and holds at
-once. Its bytes are gone `cache.sweep_seconds` later, and the time of the walk.
+once. Its bytes are gone `cache.sweep_seconds` later, and the time of the walk; a cache server that
+evicts may hide them from one walk, and not from that after it has found them again.
 """
 
 import asyncio
@@ -73,6 +74,8 @@ class Sweeper:
 
     async def sweep(self) -> int:
         """Once through all groups that are due; how many entries were removed."""
+        for group in await self._cache.found_again():
+            self._seen.pop(group, None)
         groups = await self._cache.groups()
         self._seen = {group: seen for group, seen in self._seen.items() if group in groups}
         return sum([await self._look_at(group) for group in groups])

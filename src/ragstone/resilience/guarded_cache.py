@@ -18,6 +18,8 @@ _T = TypeVar("_T")
 
 _BULK_SECONDS: Final = 30.0
 """Longest walk through a group, or clearing of it, in many short commands."""
+_WALK_SECONDS: Final = 300.0
+"""Longest walk through all entries."""
 
 
 class GuardedCache:
@@ -45,6 +47,9 @@ class GuardedCache:
 
     async def groups(self) -> list[str]:
         return await self._or([], self._store.groups, _BULK_SECONDS)
+
+    async def found_again(self) -> list[str]:
+        return await self._or([], self._store.found_again, _WALK_SECONDS)
 
     async def members(self, group: str) -> list[bytes]:
         return await self._or([], lambda: self._store.members(group), _BULK_SECONDS)
