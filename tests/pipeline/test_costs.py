@@ -31,6 +31,7 @@ class Purse(UsageLedger):
     stands: Standing = "normal"
     refuses_models = False
     refuses = False
+    is_overspent = False
 
     def __init__(self) -> None:
         super().__init__()
@@ -46,7 +47,8 @@ class Purse(UsageLedger):
         return await super().reserve(spender, upper, model=model)
 
     def settle(self, reservation, spent, rows) -> None:
-        assert spent.nanodollars <= self._open[reservation].nanodollars
+        within = spent.nanodollars <= self._open[reservation].nanodollars
+        assert within is not self.is_overspent
         super().settle(reservation, spent, rows)
 
     @property
@@ -105,6 +107,21 @@ async def test_a_stream_that_is_cut_is_billed_for_what_came() -> None:
     assert usage.input_tokens > 50
     assert 0 < usage.output_tokens <= 15
     assert world.ledger.cost == CHEAP.cost(usage)
+
+
+async def test_a_model_that_does_not_keep_to_its_limit_is_stopped_and_charged_as_it_wrote() -> None:
+    words = ("Within 45 days of delivery [1]. ",) * 1_000
+    model = ScriptedModel(words, clock=SystemClock(), name="cheap", usage=USED)
+    world = await priced(model)
+    world.ledger.is_overspent = True
+    _, done = await world.ask()
+    most = model.prompts[0].max_tokens
+    assert done.degraded == ["answer_cut_by_length"]
+    assert len(done.answer) < 16 * most + 300
+    assert model.closed_early == 1
+    [charge] = done.receipt.charges
+    assert charge.usage.output_tokens > most
+    assert "rag_budget_overruns_total 1.0" in world.metrics.render().decode()
 
 
 async def test_a_model_that_never_began_is_charged_its_prompt_and_the_next_its_answer() -> None:

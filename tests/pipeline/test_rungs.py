@@ -85,6 +85,14 @@ async def test_a_shorter_answer_is_said_where_it_was_cut(reason, cut) -> None:
     assert ((await world.ask())[1].cache == "hit") is not cut
 
 
+@pytest.mark.parametrize("reason", ["length", "filtered", "other"])
+async def test_an_answer_that_did_not_end_as_it_should_says_so_and_is_not_kept(reason) -> None:
+    world = await _world(0, model=_model(reason=reason))
+    _, done = await world.ask()
+    assert done.degraded == [f"answer_cut_by_{reason}"]
+    assert (await world.ask())[1].cache == "miss"
+
+
 async def test_under_load_the_extract_is_made_of_words_alone() -> None:
     world = await _world(4)
     world.model = None

@@ -49,8 +49,8 @@ _MOST_RATIO: Final = 3
 _ALWAYS, _ONE_OF = 16, 16
 """The first calls of a model are all learned from, then one of so many, to save the work."""
 _CLEARLY: Final = 12
-"""Bytes of text for a token of `max_tokens`. Over a whole answer no vocabulary has more than six
-and a half (of Georgian; of English five), so a provider that sends more does not keep to the limit."""
+"""Bytes of text for a token of `max_tokens`. Over a whole answer no vocabulary has more than seven
+(of Georgian; of English five): a provider that sends more does not keep to the limit."""
 
 
 def about_tokens(text: str) -> int:

@@ -83,7 +83,7 @@ async def generate(
         try:
             hurried = ladder.takes("shorter_answer", priority)
             writing = _by_models(
-                write, route, "off" if hurried else escalation, material.application, trace, bill
+                write, route, "off" if hurried else escalation, material.application, bill
             )
             async with aclosing(writing) as pieces:
                 async for piece in pieces:
@@ -111,7 +111,6 @@ def _by_models(
     route: ModelRoute,
     escalation: Escalation,
     application: Application,
-    trace: Trace,
     bill: Bill,
 ) -> Writing:
     """Which models of the route write, and in which order: as the budgets stand.
@@ -124,8 +123,6 @@ def _by_models(
             "Too little is left of a budget to ask a language model.",
             remedy="Raise it with `ragstone budgets set`, or wait for its next period.",
         )
-    if models[0] != route.name:
-        trace.degrade("economy_model")
     return write_escalating(
         write,
         models,

@@ -18,6 +18,7 @@ from ragstone.domain.errors import (
 )
 from ragstone.domain.principal import Priority
 from ragstone.domain.usage import Usage
+from ragstone.governance.token_estimate import is_overlong
 from ragstone.observe.trace import Trace
 from ragstone.pipeline.citations import CitationFilter
 from ragstone.pipeline.events import Written
@@ -111,13 +112,18 @@ class ModelWriter:
 
     async def _billed(self, prompt: Prompt) -> AsyncGenerator[TextDelta | Finished, None]:
         """The model's events; what they cost is on the bill however they end."""
-        bill = self._bill
+        bill, size = self._bill, 0
         received: list[str] = []
         try:
             async with aclosing(self._stream(prompt)) as stream:
                 async for event in stream:
                     if isinstance(event, TextDelta):
                         received.append(event.text)
+                        size += len(event.text.encode("utf-8", "surrogatepass"))
+                        if is_overlong(size, prompt.max_tokens):
+                            bill.overlong()
+                            yield Finished(usage=None, reason="length")
+                            return
                     elif event.usage is not None:
                         bill.counted(event.usage, "".join(received))
                     yield event
@@ -148,9 +154,7 @@ class ModelWriter:
                         ladder.observe_first_token(
                             left - self._deadline.remaining(), self._priority
                         )
-                        self._bill.model = event.name
-                        if event.instead_of is not None:
-                            self._trace.degrade(_PASSED[event.instead_of])
+                        self._chosen(event)
                         continue
                     if isinstance(event, TextDelta) and event.joined:
                         self._trace.degrade("chunks_joined")
@@ -164,13 +168,22 @@ class ModelWriter:
                 ladder.observe_first_token(left - self._deadline.remaining(), self._priority)
             raise
 
+    def _chosen(self, chosen: ModelChosen) -> None:
+        self._bill.model = chosen.name
+        own, economy = chosen.name == self._route.name, self._bill.standing == "economy"
+        if chosen.instead_of is None:
+            if economy and not own:
+                self._trace.degrade("economy_model")
+        elif not (economy and own):  # the route's own model, for a cheap one, is no less
+            self._trace.degrade(_PASSED[chosen.instead_of])
+
 
 def _cuts(finished: Finished, shortened: bool) -> list[str]:
     """Labels of what was cut; a limit that was not reached has cost nothing."""
     labels = []
     if finished.reason == "length" and shortened:
         labels.append("shorter_answer")
-    if finished.reason in ("length", "filtered"):
+    if finished.reason != "stop":
         labels.append(f"answer_cut_by_{finished.reason}")
     return labels
 

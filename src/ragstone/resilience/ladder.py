@@ -27,6 +27,7 @@ RungName = Literal[
     "passages_only",
     "answer_cut_by_length",
     "answer_cut_by_filtered",
+    "answer_cut_by_other",
 ]
 
 LoadRung = Literal[
@@ -157,6 +158,14 @@ RUNGS: Final = (
         "the rest of an answer that the provider withheld",
         "nothing",
         "the end is missing",
+        "the model",
+        "",
+    ),
+    Rung(
+        "answer_cut_by_other",
+        "the rest of an answer whose end the provider gives another reason for, or none",
+        "nothing",
+        "the end may be missing",
         "the model",
         "",
     ),

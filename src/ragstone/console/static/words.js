@@ -16,6 +16,7 @@ const RUNGS = {
   extractive_answer: "No language model wrote this: it is an extract from the documents.",
   answer_cut_by_length: "The answer was cut off at the longest length allowed.",
   answer_cut_by_filtered: "The model's provider cut the answer off.",
+  answer_cut_by_other: "The model's provider did not say that the answer is whole.",
   citations_removed: "Citations that point at no passage were removed.",
   uncited: "This answer cites nothing: its statements cannot be checked against the documents.",
   unverified_figures: "A figure in this answer is not in the passages that it cites: check it.",
