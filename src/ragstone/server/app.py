@@ -64,6 +64,7 @@ def build_app(
             scope=operation.scope,
             admitted=operation.admitted,
             limited=operation.limited,
+            query=operation.query,
             refusals=refusals,
             rooms=rooms,
         )

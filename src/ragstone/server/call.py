@@ -39,6 +39,7 @@ from ragstone.server.arrival import ARRIVAL, Arrival, arrive, declared_length
 from ragstone.server.bodies import BodyRooms
 from ragstone.server.errors import error_response, stopping
 from ragstone.server.leaving import Client
+from ragstone.server.parameters import require_known
 from ragstone.server.rate_limits import limit_headers
 from ragstone.server.refusals import RefusalLog, is_refusal
 from ragstone.system import System
@@ -179,10 +180,12 @@ def endpoint(
     scope: Scope | None,
     admitted: bool,
     limited: bool,
+    query: tuple[str, ...] | None,
     refusals: RefusalLog,
     rooms: BodyRooms,
 ) -> Callable[[Request], Awaitable[Response]]:
-    """`handler` as Starlette wants it. `scope` None: open to anyone who can connect."""
+    """`handler` as Starlette wants it. `scope` None: open to anyone who can connect. `query`: the
+    parameters it takes; None: all, and looks at none."""
 
     async def serve(request: Request) -> Response:
         trace = Trace(system.metrics, new_trace_id(request.headers.get("traceparent")))
@@ -196,6 +199,7 @@ def endpoint(
                 call.arrival = arrived or await arrive(
                     request.headers, system, scope, admitted=admitted, limited=limited
                 )
+            require_known(request, query)
             response = await handler(call)
         except RagstoneError as error:
             call.fail(error)

@@ -35,6 +35,7 @@ from ragstone.server.call import (
     expected_length,
     read_body,
 )
+from ragstone.server.parameters import positive
 
 MAX_FILES: Final = 1000
 """In one upload."""
@@ -283,7 +284,7 @@ async def get_documents(call: Call) -> Response:
         call.principal, query.get("collection") or None
     )
     await _existing_collection(call, collection)
-    limit = _positive(query.get("limit"), "limit", default=_PAGE, most=1000)
+    limit = positive(query.get("limit"), "limit", default=_PAGE, most=1000)
     page: list[Document] = []
     async for document in _readable(call, collection, limit + 1, query.get("after")):
         page.append(document)
@@ -343,7 +344,7 @@ async def delete_document(call: Call) -> Response:
 
 async def get_jobs(call: Call) -> Response:
     """The newest ingestion jobs of the tenant, whoever submitted them."""
-    limit = _positive(call.request.query_params.get("limit"), "limit", default=50, most=1000)
+    limit = positive(call.request.query_params.get("limit"), "limit", default=50, most=1000)
     return call.json(
         JobsResponse(await call.system.records.jobs(call.principal.tenant, limit=limit))
     )
@@ -397,15 +398,3 @@ async def _existing_collection(call: Call, name: str) -> None:
             remedy=did_you_mean(name[:80], known, what="collections"),
             field="collection",
         )
-
-
-def _positive(text: str | None, name: str, *, default: int, most: int) -> int:
-    if text is None:
-        return default
-    # Python refuses to read thousands of digits, so the length is looked at first.
-    number = int(text) if text.isascii() and text.isdigit() and len(text) < 10 else 0
-    if not 1 <= number <= most:
-        raise InvalidRequest(
-            f"`{name}` is {text[:40]!r}.", remedy=f"Give a number from 1 to {most}.", field=name
-        )
-    return number

@@ -72,7 +72,7 @@ def _parameters(operation: Operation) -> list[dict[str, Any]]:
         {"name": name, "in": "path", "required": True, "schema": text}
         for name in _PATH_PARAMETER.findall(operation.path)
     ]
-    in_query = [{"name": name, "in": "query", "schema": text} for name in operation.query]
+    in_query = [{"name": name, "in": "query", "schema": text} for name in operation.query or ()]
     return [*in_path, *in_query]
 
 

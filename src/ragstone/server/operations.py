@@ -46,8 +46,8 @@ class Operation:
     """May answer as text/csv."""
     uploads: bool = False
     """Takes multipart/form-data too."""
-    query: tuple[str, ...] = ()
-    """Optional query parameters."""
+    query: tuple[str, ...] | None = ()
+    """Optional query parameters; others are refused. None: all are ignored."""
 
     @property
     def summary(self) -> str:
@@ -286,6 +286,7 @@ OPERATIONS: tuple[Operation, ...] = (
         scope=None,
         tag="Health",
         response=health.Live,
+        query=None,
     ),
     Operation(
         method="GET",
@@ -294,6 +295,7 @@ OPERATIONS: tuple[Operation, ...] = (
         scope=None,
         tag="Health",
         response=health.Ready,
+        query=None,
     ),
     Operation(
         method="GET",
@@ -301,5 +303,6 @@ OPERATIONS: tuple[Operation, ...] = (
         handler=health.get_metrics,
         scope=None,
         tag="Health",
+        query=None,
     ),
 )
