@@ -1,6 +1,7 @@
 """What a ledger promises to those who use it."""
 
 import asyncio
+import contextlib
 import itertools
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -334,6 +335,65 @@ def test_a_budget_that_was_raised_shows_within_seconds() -> None:
         assert await ledger.standing(ANNA) == "normal"
         await ledger.reserve(ANNA, dollars(100))
         await site.end(ledger)
+
+    run(scenario())
+
+
+@pytest.mark.parametrize(("pause", "within"), [(0.01, 1.1), (0.5, 1.6), (3.0, 5.0)])
+def test_a_lowered_limit_is_kept_to_within_seconds(pause: float, within: float) -> None:
+    """One under load, and five where questions are rare: what was leased before is recalled."""
+
+    async def scenario() -> None:
+        site = Site(processes=2)
+        await site.store.put_budget(budget(10_000_000))
+        ledgers = [site.ledger() for _ in range(2)]
+
+        async def ask(ledger: LeasedLedger) -> int:
+            with contextlib.suppress(BudgetExhausted):
+                reservation = await ledger.reserve(ANNA, dollars(100))
+                ledger.settle(reservation, dollars(100), [row(ANNA, 100)])
+                return 100
+            return 0
+
+        async def asked(seconds: float, pause: float) -> int:
+            spent, end = 0, site.clock.monotonic() + seconds
+            while site.clock.monotonic() < end:
+                for ledger in ledgers:
+                    spent += await ask(ledger)
+                await asyncio.sleep(pause)
+            return spent
+
+        spent = await asked(4, 0.01)
+        assert await site.store.outstanding() > 10_000
+        await site.store.put_budget(budget(spent // 2))
+        spent += await asked(within, pause)
+        assert await asked(30, pause) == 0
+        assert await site.store.settled() == spent
+        await site.end(*ledgers)
+        assert await site.store.outstanding() == 0
+
+    run(scenario())
+
+
+def test_what_is_left_under_a_lowered_limit_is_still_spent() -> None:
+    async def scenario() -> None:
+        site = Site()
+        await site.store.put_budget(budget(10_000))
+        ledger = site.ledger()
+        running = await ledger.reserve(ANNA, dollars(100))
+        await site.store.put_budget(budget(150))
+        await asyncio.sleep(3)
+        assert await ledger.standing(ANNA) != "exhausted"
+        second = await ledger.reserve(ANNA, dollars(50))
+        with pytest.raises(BudgetExhausted):
+            await ledger.reserve(ANNA, dollars(1))
+        for reservation, cost in ((running, 60), (second, 50)):
+            ledger.settle(reservation, dollars(cost), [row(ANNA, cost)])
+        third = await ledger.reserve(ANNA, dollars(40))
+        ledger.settle(third, dollars(40), [row(ANNA, 40)])
+        await site.end(ledger)
+        assert await site.store.settled() == 150
+        assert await site.store.outstanding() == 0
 
     run(scenario())
 

@@ -89,6 +89,10 @@ class Book:
     def has(self, account: Account) -> bool:
         return account in self._slices
 
+    def has_free(self, account: Account) -> bool:
+        slice_ = self._slices.get(account)
+        return slice_ is not None and slice_.free > 0
+
     def granted(self, view: AccountView, grant: Grant) -> None:
         if grant.amount:
             slice_ = self.slice(view)

@@ -75,7 +75,7 @@ class LeasedLedger:
         self._new_name = new_name
         self._on_overrun = on_overrun
         self._known = KnownBudgets(store, clock)
-        self.plans = Plans(self._known, clock, lambda: self.book)
+        self.plans = Plans(self._known, clock, lambda: self.book, self._recall)
         self._open: dict[str, Reservation] = {}
         self._reported = asyncio.Event()
         """Set, and made anew, when a report has arrived."""
@@ -89,6 +89,7 @@ class LeasedLedger:
             seconds=settings.lease_seconds,
             processes=settings.processes,
             book=lambda: self.book,
+            on_over=self._recall,
         )
 
     @property
@@ -203,6 +204,11 @@ class LeasedLedger:
         self.draining.append(self.book)
         self.book = self._new_book()
         self.plans.clear()
+
+    def _recall(self) -> None:
+        """A limit was lowered below what is out: gives back all that is free, and asks anew."""
+        self.rotate()
+        self.on_scarce()
 
     def has_lapsed(self) -> bool:
         """Whether slices of this book may have been charged in full, since their lease may have

@@ -52,12 +52,15 @@ class Leasing:
         seconds: float,
         processes: int,
         book: Callable[[], Book],
+        on_over: Callable[[], None],
     ) -> None:
+        """`on_over` is told when the book has some left of an account that has none."""
         self._store = store
         self._clock = clock
         self._seconds = seconds
         self._processes = processes
         self._book = book
+        self._on_over = on_over
         self._wanted: dict[Account, _Wanted] = {}
         self._answer: asyncio.Future[Answer] | None = None
         """To what is wanted now."""
@@ -193,4 +196,6 @@ class Leasing:
         call.book.renewed_at = max(call.book.renewed_at, sent_at)
         for view, grant in zip(call.views, grants, strict=True):
             call.book.granted(view, grant)
+        if any(view.is_over and self._book().has_free(view.account) for view in call.views):
+            self._on_over()
         return {grant.account: grant for grant in grants}

@@ -30,10 +30,19 @@ class Plan:
 class Plans:
     """Over the budgets that are known; `book` tells which one is reserved in now."""
 
-    def __init__(self, known: KnownBudgets, clock: Clock, book: Callable[[], Book]) -> None:
+    def __init__(
+        self,
+        known: KnownBudgets,
+        clock: Clock,
+        book: Callable[[], Book],
+        on_lowered: Callable[[], None],
+    ) -> None:
+        """`on_lowered` is told when a limit is lower than it was while the book has some of it,
+        and begins another book."""
         self._known = known
         self._clock = clock
         self._book = book
+        self._on_lowered = on_lowered
         self._plans: dict[Spender, Plan] = {}
         self._views: dict[Account, AccountView] = {}
 
@@ -69,8 +78,10 @@ class Plans:
                 self._plans.clear()
 
     def _made(self, spender: Spender, budgets: tuple[Budget, ...]) -> Plan:
-        now, book = self._clock.time(), self._book()
-        slices = [book.slice(self._view(one)) for one in obeyed(budgets, spender, now)]
+        now = self._clock.time()
+        views = [self._view(one) for one in obeyed(budgets, spender, now)]
+        book = self._book()  # not before: a lowered limit begins another
+        slices = [book.slice(view) for view in views]
         plan = Plan(
             budgets,
             period_bounds("day", now)[1],
@@ -88,5 +99,7 @@ class Plans:
             view = AccountView.of(one, self._clock.monotonic())
             self._views[one.account] = view
         elif view.budget != one.budget:
-            view.change(one.budget)
+            lowered = view.change(one.budget)
+            if lowered and self._book().has_free(one.account):
+                self._on_lowered()
         return view

@@ -54,11 +54,12 @@ class AccountView:
         view.change(obeyed.budget)
         return view
 
-    def change(self, budget: Budget) -> None:
-        """An administrator has set it anew."""
-        self.budget = budget
+    def change(self, budget: Budget) -> bool:
+        """An administrator has set it anew; whether to less than before."""
+        before, self.budget = self.cap, budget
         self.cap = budget.limit if self.account.pool == "limit" else budget.hard_limit or 0
         self.refused = None
+        return self.cap < before
 
     @property
     def tokens(self) -> bool:
@@ -72,6 +73,12 @@ class AccountView:
     def left(self) -> int:
         """That could be leased, as far as is known."""
         return max(0, self.cap - (self.used or 0))
+
+    @property
+    def is_over(self) -> bool:
+        """Whether more is settled or out in slices than the cap: it was lowered, or a provider
+        counted more than was reserved. What slices have free is too much then."""
+        return self.used is not None and self.used > self.cap
 
     def hear(self, used: int, cap: int) -> None:
         self.used, self.cap = used, cap
