@@ -47,6 +47,10 @@ class Site:
         """Unshared, of all processes."""
         return sum(process.memory_full_info().uss for process in self.processes())
 
+    def cpu_seconds(self) -> float:
+        """Of all processes since they began."""
+        return sum(sum(process.cpu_times()[:2]) for process in self.processes())
+
     def sockets(self) -> int:
         return sum(len(process.net_connections()) for process in self.processes())
 

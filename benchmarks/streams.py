@@ -1,8 +1,9 @@
 """Many streams at once: how late their pieces come, and what an open stream weighs.
 
 A real `ragstone serve` and a simulated model without a limit of its own. `--streams` answers are
-begun over a few seconds and then flow side by side. The overhead of a gap is what it is longer
-than the model's own pace.
+begun over a few seconds and then flow side by side. Each question is another, so that each answer
+is a stream of the model's: equal ones would share a generation. The overhead of a gap is what it is
+longer than the model's own pace.
 
     flock /tmp/bench.lock python benchmarks/streams.py --home /tmp/ragstone-load [--rate 10]
 """
@@ -15,6 +16,7 @@ import uvloop
 from running_site import Site, site
 
 from ragstone.lab.load.plan import plan_load
+from ragstone.lab.load.questions import Question, sample_questions
 from ragstone.lab.load.report import report_of
 from ragstone.lab.load.requests import RequestForm
 from ragstone.lab.load.runner import run_load
@@ -24,11 +26,20 @@ BEGIN_SECONDS = 15.0
 FLOW_SECONDS = 30.0
 
 
-async def weigh(served: Site, seconds: float) -> tuple[int, float]:
-    """Unshared bytes of the server when all streams are open, and how many are."""
-    await asyncio.sleep(seconds)
+def different_questions(count: int) -> tuple[Question, ...]:
+    texts = [one.question for one in sample_questions()]
+    return tuple(
+        Question(question=f"{texts[number % len(texts)]} Case {number}.") for number in range(count)
+    )
+
+
+async def weigh(served: Site) -> tuple[int, float]:
+    """While all streams are open: unshared bytes of the server, and its cores in use."""
+    await asyncio.sleep(BEGIN_SECONDS + FLOW_SECONDS / 4)
     size = await asyncio.to_thread(served.resident_bytes)
-    return size, await asyncio.to_thread(served.metric, "rag_in_flight")
+    before = served.cpu_seconds()
+    await asyncio.sleep(FLOW_SECONDS / 2)
+    return size, (served.cpu_seconds() - before) / (FLOW_SECONDS / 2)
 
 
 async def main() -> None:
@@ -59,16 +70,21 @@ async def main() -> None:
         before = served.resident_bytes()
         plan = plan_load(
             served.url, rate=options.streams / BEGIN_SECONDS, duration=BEGIN_SECONDS,
-            shape="constant", form=form, behaviour=Behaviour(zipf=None), processes=1,
+            shape="constant", form=form, behaviour=Behaviour(once=True), processes=1,
+            questions=different_questions(options.streams),
         )  # fmt: skip
         running = asyncio.create_task(run_load(plan, probe=False))
-        size, open_streams = await weigh(served, BEGIN_SECONDS + FLOW_SECONDS / 2)
+        size, cores = await weigh(served)
         result = await running
     report = report_of(result)
-    print(f"outcomes {report.outcomes}, rungs {report.rungs}, in flight {open_streams:.0f}")
+    written = report.outcomes["ok"] + report.outcomes["degraded"]
+    held = written - report.rungs.get("extractive_answer", 0) - report.rungs.get("passages_only", 0)
+    print(f"held {held}, outcomes {report.outcomes}, rungs {report.rungs}")
     for name in ("p50", "p95", "p99"):
         print(f"gap overhead {name}: {(report.gaps[name] - 1 / options.rate) * 1000:.1f} ms")
     print(f"bytes an open stream: {(size - before) / options.streams:,.0f}")
+    tokens_a_second = options.streams * options.rate
+    print(f"CPU: {cores:.2f} cores, {cores / tokens_a_second * 1e6:.1f} us a token")
 
 
 if __name__ == "__main__":

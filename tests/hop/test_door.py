@@ -8,14 +8,28 @@ import tempfile
 from collections.abc import Sequence
 
 import aiohttp
+import msgspec
 import pytest
 
-from ragstone.domain.errors import EmbedderError, IndexUnavailable, InvalidRequest
+from ragstone.domain.errors import (
+    DependencyError,
+    EmbedderError,
+    IndexUnavailable,
+    InvalidRequest,
+)
 from ragstone.domain.meter import count_tokens, metered
 from ragstone.domain.query import SearchRequest
 from ragstone.hop.address import EngineAddress, address_of
 from ragstone.hop.client import EngineClient
-from ragstone.hop.messages import ABOUT, KEYS, PEER_HEADER, SEARCH, VOUCHER_HEADER
+from ragstone.hop.messages import (
+    ABOUT,
+    EMBEDDINGS,
+    KEYS,
+    MESSAGE_PACK,
+    PEER_HEADER,
+    SEARCH,
+    VOUCHER_HEADER,
+)
 from ragstone.hop.refusals import startup_error
 from ragstone.index.memory import MemoryIndex
 from ragstone.index.remote import RemoteIndex
@@ -23,6 +37,8 @@ from ragstone.models.embedders.fake import HashingEmbedder
 from ragstone.models.embedders.remote import RemoteEmbedder
 from tests.hop.engine import TOKEN, Door, served
 from tests.index.corpus import COLLECTION, asker, document, put, search
+
+ANYTHING = msgspec.msgpack.Decoder()
 
 
 async def _status(door: Door, method: str, path: str, headers: dict[str, str]) -> int:
@@ -83,6 +99,33 @@ async def test_what_the_engine_refuses_is_raised_as_it_was_there() -> None:
             )
 
 
+async def test_the_engine_answers_in_the_format_in_which_it_is_asked() -> None:
+    there = HashingEmbedder(dimensions=8)
+    body = {"input": ["granite"], "model": there.identity.name}
+    async with served(embedder=there) as door:
+        headers = {"Authorization": f"Bearer {TOKEN}"}
+        url = f"http://engine{EMBEDDINGS}"
+        unix = aiohttp.UnixConnector(door.path)
+        async with aiohttp.ClientSession(connector=unix, headers=headers) as http:
+            async with http.post(url, json=body) as plain:
+                assert plain.content_type == "application/json"
+                said = await plain.json()
+            packed_type = {"Content-Type": MESSAGE_PACK}
+            packed_body = msgspec.msgpack.encode(body)
+            async with http.post(url, data=packed_body, headers=packed_type) as packed:
+                assert packed.content_type == MESSAGE_PACK
+                assert msgspec.msgpack.decode(await packed.read()) == said
+            async with http.post(url, data=b"{}", headers=packed_type) as neither:
+                assert (neither.status, neither.content_type) == (400, "application/json")
+    assert said["data"][0]["embedding"] == await there.embed_query("granite")
+
+
+async def test_an_answer_that_cannot_be_read_is_a_failure_of_the_engine() -> None:
+    async with served(embedder=HashingEmbedder(dimensions=8)) as door:
+        with pytest.raises(DependencyError, match="cannot be read"):
+            await door.client().ask(ABOUT, None, msgspec.msgpack.Decoder(int), DependencyError)
+
+
 async def test_vectors_are_the_same_to_the_last_bit() -> None:
     there = HashingEmbedder(dimensions=48)
     texts = ["granite kerb", "soft chalk", "x" * 5000]
@@ -130,7 +173,7 @@ async def test_an_engine_that_stays_away_is_given_up_in_time() -> None:
     async with served() as door:
         client = door.client(timeout_seconds=0.05)
     with pytest.raises(IndexUnavailable, match="gave no answer"):
-        await client.ask(SEARCH, b"null", IndexUnavailable)
+        await client.ask(SEARCH, None, ANYTHING, IndexUnavailable)
 
 
 async def test_what_breaks_the_engine_is_sent_three_times_at_most() -> None:
@@ -149,7 +192,7 @@ async def test_what_breaks_the_engine_is_sent_three_times_at_most() -> None:
         address_of(f"http://127.0.0.1:{listener.getsockname()[1]}"), token="", timeout_seconds=30
     )
     with pytest.raises(EmbedderError):
-        await client.ask(SEARCH, b"null", EmbedderError)
+        await client.ask(SEARCH, None, ANYTHING, EmbedderError)
     server.close()
     await client.close()
     assert heard == 3
@@ -162,7 +205,7 @@ async def test_an_engine_that_listens_and_says_nothing_is_given_up_sooner() -> N
     listener.listen()
     client = EngineClient(EngineAddress(socket=path), token="", timeout_seconds=1e6)
     with pytest.raises(IndexUnavailable, match="gave no answer"):
-        await client.ask(SEARCH, b"null", IndexUnavailable, answer_seconds=0.05)
+        await client.ask(SEARCH, None, ANYTHING, IndexUnavailable, answer_seconds=0.05)
     await client.close()
     listener.close()
     shutil.rmtree(folder)

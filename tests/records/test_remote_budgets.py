@@ -126,7 +126,7 @@ class LosingAnswers:
                     length = int(line.split(b":")[1])
             body = await reader.readexactly(length)
             leases = LEASE.encode() in head
-            answer = msgspec.json.encode(await self._carry_out(leases, body))
+            answer = msgspec.msgpack.encode(await self._carry_out(leases, body))
             if self._lost[leases]:
                 self._lost[leases] -= 1
                 break
@@ -136,11 +136,11 @@ class LosingAnswers:
 
     async def _carry_out(self, leases: bool, body: bytes) -> object:
         if not leases:
-            given = msgspec.json.decode(body, type=ReportGiven)
+            given = msgspec.msgpack.decode(body, type=ReportGiven)
             assert isinstance(given.report, LedgerReport)
             await self._budgets.report(given.report, seconds=given.seconds)
             return None
-        asked = msgspec.json.decode(body, type=LeaseAsked)
+        asked = msgspec.msgpack.decode(body, type=LeaseAsked)
         return await self._budgets.lease(
             asked.holder, asked.wants, seconds=asked.seconds, number=asked.number
         )

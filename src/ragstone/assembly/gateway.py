@@ -32,7 +32,7 @@ from ragstone.system import System
 
 _PAUSE_SECONDS: Final = 0.5
 _log = structlog.get_logger("ragstone.gateway")
-_ABOUT = msgspec.json.Decoder(About)
+_ABOUT = msgspec.msgpack.Decoder(About)
 
 
 @asynccontextmanager
@@ -106,7 +106,7 @@ async def open_gateway(
 
 
 async def _about(engine: EngineClient) -> About:
-    return _ABOUT.decode(await engine.ask(ABOUT, b"null", DependencyError))
+    return await engine.ask(ABOUT, None, _ABOUT, DependencyError)
 
 
 async def _first_about(engine: EngineClient) -> About:

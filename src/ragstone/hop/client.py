@@ -5,11 +5,14 @@ so that asking twice is harmless.
 """
 
 import asyncio
-from typing import Final
+from typing import Final, TypeVar
+
+import msgspec
 
 from ragstone.domain.errors import DependencyError
 from ragstone.hop.address import EngineAddress
 from ragstone.hop.connection import ConnectionBroken, EngineConnection
+from ragstone.hop.messages import MESSAGE_PACK
 from ragstone.hop.patience import Patience
 from ragstone.hop.refusals import refusal_of
 
@@ -23,6 +26,9 @@ _IDLE_AT_MOST: Final = 32
 """Connections kept after a burst: more questions than that are rarely at the engine at once."""
 _FIRST_PAUSE_SECONDS: Final = 0.01
 _LONGEST_PAUSE_SECONDS: Final = 0.1
+
+_T = TypeVar("_T")
+_ENCODER: Final = msgspec.msgpack.Encoder()
 
 
 class EngineClient:
@@ -45,24 +51,28 @@ class EngineClient:
     async def ask(
         self,
         path: str,
-        body: bytes,
+        asked: object,
+        given: "msgspec.msgpack.Decoder[_T]",
         failure: type[DependencyError],
         *,
         answer_seconds: float | None = ANSWER_SECONDS,
-    ) -> bytes:
-        """The answer's body.
+    ) -> _T:
+        """The answer to `asked`, which `given` reads.
 
         `answer_seconds` is how long an engine that listens is waited for; None: as long as
-        for one that does not. Raises what the
-        engine raised, and `failure` when it does not answer in time.
+        for one that does not. Raises what the engine raised, and `failure` when it does not
+        answer in time, or so that it cannot be read.
         """
-        began = asyncio.get_running_loop().time()
+        now = asyncio.get_running_loop().time
+        began = now()
+        body = _ENCODER.encode(asked)
         request = b"%b%d\r\n\r\n%b" % (self._head(path), len(body), body)
         try:
-            async with asyncio.timeout(self._timeout_seconds):
-                status, answer = await self._exchange(request, answer_seconds)
+            status, answer = await self._exchange(
+                request, answer_seconds, began + self._timeout_seconds
+            )
         except (TimeoutError, ConnectionBroken) as error:
-            seconds = asyncio.get_running_loop().time() - began
+            seconds = now() - began
             raise failure(
                 f"The engine {self.address} gave no answer in {seconds:.2f} seconds.",
                 remedy="Look into its log; engine.timeout_seconds is how long it is waited for.",
@@ -70,26 +80,34 @@ class EngineClient:
             ) from error
         if status != 200:
             raise refusal_of(status, answer, failure)
-        return answer
+        try:
+            return given.decode(answer)
+        except msgspec.MsgspecError as error:
+            raise failure(
+                "The engine's answer cannot be read.",
+                remedy="Run the same version of Ragstone on both sides.",
+            ) from error
 
     async def close(self) -> None:
         self._closed = True
         for connection in list(self._open):
             connection.close()
 
-    async def _exchange(self, request: bytes, answer_seconds: float | None) -> tuple[int, bytes]:
-        pause, sent = _FIRST_PAUSE_SECONDS, 0
+    async def _exchange(
+        self, request: bytes, answer_seconds: float | None, until: float
+    ) -> tuple[int, bytes]:
+        """`until` is a point in the loop's time. Raises `TimeoutError`, `ConnectionBroken`."""
+        now = asyncio.get_running_loop().time
+        sent = 0
         while True:
-            connection = self._idle.popitem()[0] if self._idle else await self._connect()
-            if connection is None:
-                await asyncio.sleep(pause)
-                pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
-                continue
+            connection = self._idle.popitem()[0] if self._idle else await self._connected(until)
             sent += 1
             try:
                 with self._patience.waiting(answer_seconds) as seconds:
-                    async with asyncio.timeout(seconds):
-                        answer = await connection.exchange(request)
+                    left = until - now()
+                    answer = await connection.exchange(
+                        request, left if seconds is None else min(seconds, left)
+                    )
             except ConnectionBroken:
                 if sent == _SENT_AT_MOST:
                     raise
@@ -104,6 +122,15 @@ class EngineClient:
             self._idle[connection] = None
         else:
             connection.close()
+
+    async def _connected(self, until: float) -> EngineConnection:
+        """A new connection, once somebody listens. Raises `TimeoutError`, `ConnectionBroken`."""
+        pause = _FIRST_PAUSE_SECONDS
+        async with asyncio.timeout_at(until):
+            while (connection := await self._connect()) is None:
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
+        return connection
 
     async def _connect(self) -> EngineConnection | None:
         """None when nobody listens there now."""
@@ -136,6 +163,6 @@ class EngineClient:
             head = self._heads[path] = (
                 f"POST {path} HTTP/1.1\r\nHost: {self.address.host}\r\n"
                 f"Authorization: Bearer {self._token}\r\n"
-                "Content-Type: application/json\r\nContent-Length: "
+                f"Content-Type: {MESSAGE_PACK}\r\nContent-Length: "
             ).encode()
         return head

@@ -29,20 +29,31 @@ class EngineConnection(asyncio.Protocol):
     def is_usable(self) -> bool:
         return self._transport is not None and not self._transport.is_closing()
 
-    async def exchange(self, request: bytes) -> tuple[int, bytes]:
-        """Status and body. Raises `ConnectionBroken`; cancelled, it closes the connection."""
+    async def exchange(self, request: bytes, seconds: float) -> tuple[int, bytes]:
+        """Status and body. Raises `ConnectionBroken`, and `TimeoutError` after so long.
+
+        Given up or cancelled, it closes the connection: the answer would come for nobody.
+        """
         if not self.is_usable:
             raise ConnectionBroken
         assert self._transport is not None
-        self._waiter = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        self._waiter = loop.create_future()
+        timer = loop.call_later(seconds, self._give_up)  # a third of what a timeout costs
         self._transport.write(request)
         try:
             return await self._waiter
         except asyncio.CancelledError:
-            self.close()  # the answer would come for nobody
+            self.close()
             raise
         finally:
+            timer.cancel()
             self._waiter = None
+
+    def _give_up(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_exception(TimeoutError())
+            self.close()
 
     def close(self) -> None:
         if self._transport is not None:

@@ -3,6 +3,9 @@
 Vectors are asked for as OpenAI's `/v1/embeddings` has it. A search is `/v1/search` of our own
 interface with three more fields: the vector, how to join the legs, and who asks. The token is
 a bearer token of its own, which opens these paths only; nothing else opens them.
+
+The engine answers in the format in which it is asked: JSON, or MessagePack with the same fields,
+which gateways use, since it takes less than half of the time. Refusals are JSON always.
 """
 
 from typing import Final
@@ -13,6 +16,9 @@ from ragstone.domain.budget import LedgerReport, Want
 from ragstone.domain.collection import EmbedderIdentity
 from ragstone.domain.principal import Principal
 from ragstone.domain.query import Filter, FusionSettings, SearchMode
+
+MESSAGE_PACK: Final = "application/vnd.msgpack"
+"""Media type, as registered with IANA."""
 
 PREFIX: Final = "/engine/v1"
 EMBEDDINGS: Final = f"{PREFIX}/embeddings"

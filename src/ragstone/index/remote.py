@@ -1,5 +1,7 @@
 """The index of another process, asked over the hop."""
 
+from typing import Final
+
 import msgspec
 
 from ragstone.domain.errors import IndexUnavailable
@@ -9,8 +11,7 @@ from ragstone.domain.query import SearchRequest
 from ragstone.hop.client import EngineClient
 from ragstone.hop.messages import SEARCH, SearchOnBehalf
 
-_ENCODER = msgspec.json.Encoder()
-_RESULT = msgspec.json.Decoder(SearchResult)
+_RESULT: Final = msgspec.msgpack.Decoder(SearchResult)
 
 
 class RemoteIndex:
@@ -21,27 +22,18 @@ class RemoteIndex:
         self._engine = engine
 
     async def search(self, principal: Principal, request: SearchRequest) -> SearchResult:
-        body = _ENCODER.encode(
-            SearchOnBehalf(
-                query=request.text,
-                collection=request.collection,
-                top_k=request.limit,
-                filters=request.filters,
-                mode=request.mode,
-                vector=request.vector,
-                candidates=request.candidates,
-                fusion=request.fusion,
-                principal=principal,
-            )
+        asked = SearchOnBehalf(
+            query=request.text,
+            collection=request.collection,
+            top_k=request.limit,
+            filters=request.filters,
+            mode=request.mode,
+            vector=request.vector,
+            candidates=request.candidates,
+            fusion=request.fusion,
+            principal=principal,
         )
-        answer = await self._engine.ask(SEARCH, body, IndexUnavailable)
-        try:
-            return _RESULT.decode(answer)
-        except msgspec.MsgspecError as error:
-            raise IndexUnavailable(
-                "The engine's answer to a search cannot be read.",
-                remedy="Run the same version of Ragstone on both sides.",
-            ) from error
+        return await self._engine.ask(SEARCH, asked, _RESULT, IndexUnavailable)
 
     async def close(self) -> None:
         """Nothing of its own."""

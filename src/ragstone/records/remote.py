@@ -24,13 +24,12 @@ from ragstone.ports import ApiKey
 
 _T = TypeVar("_T")
 
-_ENCODER = msgspec.json.Encoder()
-_COLLECTION = msgspec.json.Decoder(Collection | None)
-_GENERATION = msgspec.json.Decoder(int | None)
-_COLLECTIONS = msgspec.json.Decoder(list[Collection])
-_VERSIONS = msgspec.json.Decoder(dict[str, int])
-_KEY = msgspec.json.Decoder(ApiKey | None)
-_KEYS = msgspec.json.Decoder(list[ApiKey])
+_COLLECTION = msgspec.msgpack.Decoder(Collection | None)
+_GENERATION = msgspec.msgpack.Decoder(int | None)
+_COLLECTIONS = msgspec.msgpack.Decoder(list[Collection])
+_VERSIONS = msgspec.msgpack.Decoder(dict[str, int])
+_KEY = msgspec.msgpack.Decoder(ApiKey | None)
+_KEYS = msgspec.msgpack.Decoder(list[ApiKey])
 
 
 class RemoteRecords:
@@ -63,13 +62,6 @@ class RemoteRecords:
         """Nothing of its own."""
 
     async def _ask(
-        self, path: str, asked: msgspec.Struct | None, decoder: "msgspec.json.Decoder[_T]"
+        self, path: str, asked: msgspec.Struct | None, given: "msgspec.msgpack.Decoder[_T]"
     ) -> _T:
-        answer = await self._engine.ask(path, _ENCODER.encode(asked), RecordsUnavailable)
-        try:
-            return decoder.decode(answer)
-        except msgspec.MsgspecError as error:
-            raise RecordsUnavailable(
-                "The engine's answer about its records cannot be read.",
-                remedy="Run the same version of Ragstone on both sides.",
-            ) from error
+        return await self._engine.ask(path, asked, given, RecordsUnavailable)

@@ -22,11 +22,10 @@ from ragstone.hop.messages import (
 _T = TypeVar("_T")
 
 _NUMBER_BITS: Final = 63
-_ENCODER = msgspec.json.Encoder()
-_BUDGETS = msgspec.json.Decoder(list[Budget])
-_GRANTS = msgspec.json.Decoder(list[Grant])
-_NOTHING = msgspec.json.Decoder(None)
-_NAMES = msgspec.json.Decoder(list[str])
+_BUDGETS = msgspec.msgpack.Decoder(list[Budget])
+_GRANTS = msgspec.msgpack.Decoder(list[Grant])
+_NOTHING = msgspec.msgpack.Decoder(None)
+_NAMES = msgspec.msgpack.Decoder(list[str])
 
 
 class RemoteBudgets:
@@ -57,16 +56,7 @@ class RemoteBudgets:
         return await self._ask(EXPIRE, None, _NAMES)
 
     async def _ask(
-        self, path: str, asked: msgspec.Struct | None, decoder: "msgspec.json.Decoder[_T]"
+        self, path: str, asked: msgspec.Struct | None, given: "msgspec.msgpack.Decoder[_T]"
     ) -> _T:
         # A commit waits for a disk, and for other writers: longer than a read would take.
-        answer = await self._engine.ask(
-            path, _ENCODER.encode(asked), RecordsUnavailable, answer_seconds=None
-        )
-        try:
-            return decoder.decode(answer)
-        except msgspec.MsgspecError as error:
-            raise RecordsUnavailable(
-                "The engine's answer about its budgets cannot be read.",
-                remedy="Run the same version of Ragstone on both sides.",
-            ) from error
+        return await self._engine.ask(path, asked, given, RecordsUnavailable, answer_seconds=None)

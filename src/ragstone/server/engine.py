@@ -6,7 +6,6 @@ and the token opens nothing else. Admission and deadlines are the gateways'.
 """
 
 import hmac
-from collections.abc import Awaitable, Callable
 from typing import Final
 
 import msgspec
@@ -26,6 +25,7 @@ from ragstone.hop.messages import (
     GENERATION,
     KEY,
     KEYS,
+    MESSAGE_PACK,
     PEER_HEADER,
     PREFIX,
     SEARCH,
@@ -42,23 +42,16 @@ from ragstone.hop.messages import (
 )
 from ragstone.observe.trace import new_trace_id
 from ragstone.server.call import unexpected
-from ragstone.server.engine_budgets import budget_handlers
+from ragstone.server.engine_budgets import budget_operations
+from ragstone.server.engine_operation import Operation
 from ragstone.server.errors import error_response
 from ragstone.system import System
 
 _VOUCHER: Final = VOUCHER_HEADER.encode()
 _PEER: Final = PEER_HEADER.encode()
 
-_EMBEDDINGS = msgspec.json.Decoder(EmbeddingsAsked)
-_SEARCH = msgspec.json.Decoder(SearchOnBehalf)
-_COLLECTION = msgspec.json.Decoder(CollectionAsked)
-_COLLECTIONS = msgspec.json.Decoder(CollectionsAsked)
-_DOCUMENT_VERSIONS = msgspec.json.Decoder(DocumentVersionsAsked)
-_KEY = msgspec.json.Decoder(KeyAsked)
-_ENCODER = msgspec.json.Encoder()
+_MESSAGE_PACK: Final = MESSAGE_PACK.encode()
 _log = structlog.get_logger("ragstone.engine")
-
-_Handler = Callable[[bytes], Awaitable[object]]
 
 
 class EngineDoor:
@@ -69,17 +62,17 @@ class EngineDoor:
         self._system = system
         self._bearer = f"Bearer {token}".encode()
         self._token = token.encode()
-        self._handlers: dict[str, _Handler] = {
-            EMBEDDINGS: self._embed,
-            SEARCH: self._search,
-            ABOUT: self._about,
-            COLLECTION: self._collection,
-            GENERATION: self._generation,
-            COLLECTIONS: self._collections,
-            DOCUMENT_VERSIONS: self._document_versions,
-            KEY: self._key,
-            KEYS: self._keys,
-            **budget_handlers(system),
+        self._operations = {
+            EMBEDDINGS: Operation(EmbeddingsAsked, self._embed),
+            SEARCH: Operation(SearchOnBehalf, self._search),
+            ABOUT: Operation(None, self._about),
+            COLLECTION: Operation(CollectionAsked, self._collection),
+            GENERATION: Operation(CollectionAsked, self._generation),
+            COLLECTIONS: Operation(CollectionsAsked, self._collections),
+            DOCUMENT_VERSIONS: Operation(DocumentVersionsAsked, self._document_versions),
+            KEY: Operation(KeyAsked, self._key),
+            KEYS: Operation(None, self._keys),
+            **budget_operations(system),
         }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -98,10 +91,11 @@ class EngineDoor:
         try:
             if not hmac.compare_digest(_header(scope, b"authorization") or b"", self._bearer):
                 raise _not_ours()
-            handler = self._handlers.get(scope["path"])
-            if handler is None or scope["method"] != "POST":
+            operation = self._operations.get(scope["path"])
+            if operation is None or scope["method"] != "POST":
                 raise NotFound("The engine has no such operation.")
-            body = _ENCODER.encode(await handler(await _body(receive)))
+            packed = _header(scope, b"content-type") == _MESSAGE_PACK
+            body = await operation.answer(await _body(receive), packed=packed)
         except RagstoneError as error:
             await error_response(error, new_trace_id())(scope, receive, send)
         except msgspec.MsgspecError as error:
@@ -112,10 +106,9 @@ class EngineDoor:
             _log.exception("unexpected", trace_id=trace_id, path=scope["path"])
             await error_response(unexpected(trace_id), trace_id)(scope, receive, send)
         else:
-            await _send(send, body)
+            await _send(send, body, _MESSAGE_PACK if packed else b"application/json")
 
-    async def _embed(self, body: bytes) -> object:
-        asked = _EMBEDDINGS.decode(body)
+    async def _embed(self, asked: EmbeddingsAsked) -> object:
         embedder = self._system.embedder
         with metered() as meter:
             if len(asked.input) == 1:
@@ -125,8 +118,7 @@ class EngineDoor:
         rows = [EmbeddingRow(row, index) for index, row in enumerate(vectors)]
         return EmbeddingsGiven(rows, meter.tokens)
 
-    async def _search(self, body: bytes) -> object:
-        asked = _SEARCH.decode(body)
+    async def _search(self, asked: SearchOnBehalf) -> object:
         request = SearchRequest(
             collection=asked.collection,
             mode=asked.mode,
@@ -139,32 +131,29 @@ class EngineDoor:
         )
         return await self._system.index.search(asked.principal, request)
 
-    async def _about(self, body: bytes) -> object:
+    async def _about(self, asked: None) -> object:
         return About(
             version=__version__,
             embedder=self._system.embedder.identity,
             parts=await self._system.readiness(),
         )
 
-    async def _collection(self, body: bytes) -> object:
-        asked = _COLLECTION.decode(body)
+    async def _collection(self, asked: CollectionAsked) -> object:
         return await self._system.records.collection(asked.tenant, asked.name)
 
-    async def _generation(self, body: bytes) -> object:
-        asked = _COLLECTION.decode(body)
+    async def _generation(self, asked: CollectionAsked) -> object:
         return await self._system.records.generation(asked.tenant, asked.name)
 
-    async def _collections(self, body: bytes) -> object:
-        return await self._system.records.collections(_COLLECTIONS.decode(body).tenant)
+    async def _collections(self, asked: CollectionsAsked) -> object:
+        return await self._system.records.collections(asked.tenant)
 
-    async def _document_versions(self, body: bytes) -> object:
-        asked = _DOCUMENT_VERSIONS.decode(body)
+    async def _document_versions(self, asked: DocumentVersionsAsked) -> object:
         return await self._system.records.document_versions(asked.tenant, asked.document_ids)
 
-    async def _key(self, body: bytes) -> object:
-        return await self._system.records.key_by_hash(_KEY.decode(body).sha256)
+    async def _key(self, asked: KeyAsked) -> object:
+        return await self._system.records.key_by_hash(asked.sha256)
 
-    async def _keys(self, body: bytes) -> object:
+    async def _keys(self, asked: None) -> object:
         return await self._system.records.keys()
 
 
@@ -199,9 +188,9 @@ async def _body(receive: Receive) -> bytes:
     return body
 
 
-async def _send(send: Send, body: bytes) -> None:
+async def _send(send: Send, body: bytes, media_type: bytes) -> None:
     headers = [
-        (b"content-type", b"application/json"),
+        (b"content-type", media_type),
         (b"content-length", str(len(body)).encode()),
     ]
     await send({"type": "http.response.start", "status": 200, "headers": headers})

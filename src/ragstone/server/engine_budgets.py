@@ -1,9 +1,5 @@
 """The part of the engine's door by which gateways reach the durable side of their ledgers."""
 
-from collections.abc import Awaitable, Callable
-
-import msgspec
-
 from ragstone.hop.messages import (
     BUDGETS,
     EXPIRE,
@@ -13,31 +9,31 @@ from ragstone.hop.messages import (
     LeaseAsked,
     ReportGiven,
 )
+from ragstone.server.engine_operation import Operation
 from ragstone.system import System
 
-_BUDGETS = msgspec.json.Decoder(BudgetsAsked)
-_LEASE = msgspec.json.Decoder(LeaseAsked)
-_REPORT = msgspec.json.Decoder(ReportGiven)
 
-
-def budget_handlers(system: System) -> dict[str, Callable[[bytes], Awaitable[object]]]:
+def budget_operations(system: System) -> dict[str, Operation]:
     """By path."""
 
-    async def budgets(body: bytes) -> object:
-        return await system.budgets.budgets(_BUDGETS.decode(body).tenant)
+    async def budgets(asked: BudgetsAsked) -> object:
+        return await system.budgets.budgets(asked.tenant)
 
-    async def lease(body: bytes) -> object:
-        asked = _LEASE.decode(body)
+    async def lease(asked: LeaseAsked) -> object:
         return await system.budgets.lease(
             asked.holder, asked.wants, seconds=asked.seconds, number=asked.number
         )
 
-    async def report(body: bytes) -> object:
-        given = _REPORT.decode(body)
+    async def report(given: ReportGiven) -> object:
         await system.budgets.report(given.report, seconds=given.seconds)
         return None
 
-    async def expire(body: bytes) -> object:
+    async def expire(asked: None) -> object:
         return await system.budgets.expire()
 
-    return {BUDGETS: budgets, LEASE: lease, REPORT: report, EXPIRE: expire}
+    return {
+        BUDGETS: Operation(BudgetsAsked, budgets),
+        LEASE: Operation(LeaseAsked, lease),
+        REPORT: Operation(ReportGiven, report),
+        EXPIRE: Operation(None, expire),
+    }

@@ -11,14 +11,12 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from functools import partial
 from typing import Any, Final
 
-import structlog
 import uvicorn
 from starlette.types import ASGIApp
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from ragstone.domain.errors import InsecureBind, StartupError
 from ragstone.home import ServerInfo
-from ragstone.server.event_stream import ABORT
+from ragstone.server.connection import Connection
 from ragstone.server.listening import (
     BACKLOG,
     is_any,
@@ -39,68 +37,6 @@ _CANCELLED_SECONDS: Final = 2.0
 
 _YOUNG_OBJECTS: Final = 10_000
 """Net new containers between two collections of the youngest, in the place of Python's 700."""
-
-_log = structlog.get_logger("ragstone.request")
-
-
-class _Protocol(HttpToolsProtocol):
-    """Drops a client that takes nothing of what was written for `send_seconds`.
-
-    The server buffers a whole answer and the request has ended then, so nothing else looks.
-    Closing would wait for a client that never reads; a response can abort by itself too.
-    """
-
-    def __init__(self, *args: Any, send_seconds: float, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self._send_seconds = send_seconds
-        self._look: asyncio.TimerHandle | None = None
-
-    def on_message_begin(self) -> None:
-        super().on_message_begin()
-        self.scope["extensions"] = {ABORT: {"call": self.transport.abort}}
-        if not self.flow.write_paused:
-            self._unwatch_writing()  # what is unread may grow again
-
-    def pause_writing(self) -> None:
-        super().pause_writing()
-        self._watch_writing()
-
-    def resume_writing(self) -> None:
-        super().resume_writing()
-        self._unwatch_writing()
-        self._watch_rest()
-
-    def on_response_complete(self) -> None:
-        super().on_response_complete()
-        self._watch_rest()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._unwatch_writing()
-        super().connection_lost(exc)
-
-    def _watch_rest(self) -> None:
-        """What is unread of an ended response only becomes less, and may be too little for a
-        pause."""
-        if self.cycle.response_complete and self.transport.get_write_buffer_size():
-            self._watch_writing()
-
-    def _watch_writing(self) -> None:
-        self._unwatch_writing()
-        unread = self.transport.get_write_buffer_size()
-        self._look = self.loop.call_later(self._send_seconds, self._look_at_writing, unread)
-
-    def _unwatch_writing(self) -> None:
-        if self._look is not None:
-            self._look.cancel()
-            self._look = None
-
-    def _look_at_writing(self, unread: int) -> None:
-        left = self.transport.get_write_buffer_size()
-        if left and left >= unread:
-            _log.info("client stopped reading", seconds=self._send_seconds)
-            self.transport.abort()
-        elif left:
-            self._watch_writing()
 
 
 class _Server(uvicorn.Server):
@@ -300,7 +236,7 @@ async def _require_known(host: str) -> None:
 def _server(system: System, app: ASGIApp, idle_seconds: int = 5) -> _Server:
     # It takes fractions of a second too, whatever its annotation says.
     seconds: Any = system.settings.server.shutdown_seconds
-    protocol: Any = partial(_Protocol, send_seconds=system.settings.server.send_seconds)
+    protocol: Any = partial(Connection, send_seconds=system.settings.server.send_seconds)
     config = uvicorn.Config(
         app,
         loop="none",

@@ -18,8 +18,7 @@ from ragstone.hop.messages import EMBEDDINGS, EmbeddingsAsked, EmbeddingsGiven
 _CHARS_PER_TOKEN: Final = 4
 """Of English in the vocabularies in use (OpenAI's own rule of thumb)."""
 
-_ENCODER = msgspec.json.Encoder()
-_GIVEN = msgspec.json.Decoder(EmbeddingsGiven)
+_GIVEN: Final = msgspec.msgpack.Decoder(EmbeddingsGiven)
 
 
 class RemoteEmbedder:
@@ -41,17 +40,13 @@ class RemoteEmbedder:
         if not texts:
             return []
         sendable = [text.encode(errors="replace").decode() for text in texts]
-        body = _ENCODER.encode(EmbeddingsAsked(sendable, self._identity.name))
-        answer = await self._engine.ask(
+        given = await self._engine.ask(
             EMBEDDINGS,
-            body,
+            EmbeddingsAsked(sendable, self._identity.name),
+            _GIVEN,
             EmbedderError,
             answer_seconds=ANSWER_SECONDS if len(texts) == 1 else None,
         )
-        try:
-            given = _GIVEN.decode(answer)
-        except msgspec.MsgspecError as error:
-            raise EmbedderError("The engine's vectors cannot be read.") from error
         count_tokens(given.tokens)
         if len(given.data) != len(texts):
             raise EmbedderError(
