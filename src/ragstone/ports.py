@@ -19,6 +19,7 @@ from ragstone.domain.budget import (
     LedgerReport,
     Spender,
     Spent,
+    SpentPlace,
     Standing,
     UsageBy,
     UsageRow,
@@ -158,6 +159,9 @@ class TextDelta(msgspec.Struct, frozen=True):
     text: str
     joined: bool = False
     """The reader rested before it, under load, so that more came at once."""
+    waited: float | None = None
+    """Of the first one: seconds since the request had been sent. Waiting for a connection, and
+    for the event loop to send, is not the model's time. None: not known."""
 
 
 class Finished(msgspec.Struct, frozen=True, kw_only=True):
@@ -649,9 +653,12 @@ class BudgetRecords(BudgetStore, Protocol):
         is out may still be reported. Made again, it has another id and counts from 0."""
         ...
 
-    async def spent(self, tenant: str | None) -> list[Spent]:
+    async def spent(
+        self, tenant: str | None, *, limit: int | None = None, after: SpentPlace | None = None
+    ) -> list[Spent]:
         """Every budget in its present period; those for `EACH` once for each name that spent,
-        or once without a name. Of all tenants where `tenant` is None."""
+        or once without a name. Of all tenants where `tenant` is None. In the order of their
+        places, at most `limit`, beginning behind `after`, which may have gone."""
         ...
 
     async def usage(

@@ -3,7 +3,7 @@
 import msgspec
 import pytest
 
-from ragstone.domain.budget import Account
+from ragstone.domain.budget import Account, Pool, Spent
 from ragstone.domain.errors import InvalidRequest
 from ragstone.ports import LEASE_ANSWER_SECONDS, BudgetRecords, BudgetStore
 from tests.clock import VirtualClock
@@ -346,6 +346,41 @@ async def test_each_name_that_spends_has_a_line(budgets: BudgetRecords) -> None:
         ("bob", 10),
         ("key_1", 0),
     ]
+
+
+async def test_lines_come_in_pages(budgets: BudgetRecords) -> None:
+    for number, created_at in enumerate([3.0, 1.0, 2.0, 2.0]):
+        of_each = a_budget(
+            f"bud_{number}", tenant=f"t{number % 2}", scope="user", name="*",
+            period="month" if number > 1 else "day", hard_limit=100,
+        )  # fmt: skip
+        await budgets.put_budget(msgspec.structs.replace(of_each, created_at=created_at))
+    await budgets.put_budget(a_budget("bud_9", tenant="t1"))
+    names = ["ann", "Bob", "zoë", "\U0001f600", "c/d"]
+    pools: list[Pool] = ["limit", "hard"]
+    for budget_id, tenant, most in (("bud_1", "t1", 5), ("bud_2", "t0", 3)):
+        for name in names[:most]:
+            for pool in pools[: 1 + len(name) % 2]:
+                account = an_account(budget_id, name=name, pool=pool)
+                assert await given(budgets, a_want(account, tenant=tenant)) == [10]
+    for of in ("t1", None):
+        whole = await budgets.spent(of)
+        assert whole == sorted(whole, key=lambda line: line.place)
+        assert len(whole) == (7 if of else 11)
+        assert await budgets.spent(of, after=whole[-1].place) == []
+        for limit in range(1, len(whole) + 2):
+            told: list[Spent] = []
+            while page := await budgets.spent(
+                of, limit=limit, after=told[-1].place if told else None
+            ):
+                assert len(page) <= limit
+                told += page
+            assert told == whole
+    whole = await budgets.spent(None)
+    gone = next(number for number, line in enumerate(whole) if line.name == "ann")
+    assert await budgets.delete_budget(None, whole[gone].budget.id)
+    left = [line for line in whole[gone:] if line.budget.id != whole[gone].budget.id]
+    assert await budgets.spent(None, limit=100, after=whole[gone].place) == left
 
 
 async def test_a_new_period_begins_at_nothing(budgets: BudgetRecords, clock: VirtualClock) -> None:

@@ -85,7 +85,7 @@ async def test_a_budget_is_set_seen_changed_and_removed(server: Running) -> None
     )
     status, gone = await server.json("DELETE", f"/v1/budgets/{made['id']}")
     assert (status, gone["error"]["code"]) == (404, "unknown_budget")
-    assert (await server.json("GET", "/v1/budgets"))[1] == {"budgets": []}
+    assert (await server.json("GET", "/v1/budgets"))[1] == {"budgets": [], "next": None}
 
 
 async def test_how_a_budget_stands_is_told_for_each_who_spent(server: Running) -> None:
@@ -101,6 +101,41 @@ async def test_how_a_budget_stands_is_told_for_each_who_spent(server: Running) -
     assert (ann["left"]["dollars"], ann["share"]) == ("0.10", 0.5)
     assert ann["hard_settled"]["dollars"] == "0.00"
     assert ann["period_end"] - ann["period_start"] == 86_400
+
+
+async def test_how_budgets_stand_is_told_in_pages(server: Running) -> None:
+    wanted = {"scope": "user", "name": "*", "limit": "0.2", "period": "day"}
+    _, each = await server.json("PUT", "/v1/budgets", wanted)
+    await server.json("PUT", "/v1/budgets", {**wanted, "name": "ann"})
+    _, all_of_them = await server.json("GET", "/v1/budgets")
+    start = all_of_them["budgets"][0]["standing"][0]["period_start"]
+    names = [f"user/{number}?&" for number in range(5)]
+    for name in names:
+        await _spend(server, Account(each["id"], name, start, "limit"))
+    told, following = [], "?limit=2"
+    while True:
+        _, page = await server.json("GET", f"/v1/budgets{following}")
+        told.append([line["name"] for each in page["budgets"] for line in each["standing"]])
+        if page["next"] is None:
+            break
+        following = f"?limit=2&after={page['next']}"
+    assert told == [names[:2], names[2:4], [names[4], "ann"]]
+
+
+@pytest.mark.parametrize("query", ["after=x", "after=kaFh", "after=%00%ff", "limit=0", "limit=x"])
+async def test_pages_that_are_none_are_refused(server: Running, query: str) -> None:
+    status, refused = await server.json("GET", f"/v1/budgets?{query}")
+    assert (status, refused["error"]["param"]) == (400, query.partition("=")[0])
+
+
+@pytest.mark.parametrize("missing", ["scope", "limit"])
+async def test_what_a_budget_lacks_is_named(server: Running, missing: str) -> None:
+    wanted = {"scope": "tenant", "limit": 5}
+    del wanted[missing]
+    status, refused = await server.json("PUT", "/v1/budgets", wanted)
+    error = refused["error"]
+    assert (status, error["param"]) == (400, missing)
+    assert error["message"] == f"The request does not say its `{missing}`."
 
 
 async def test_budgets_of_tokens_are_whole_numbers(server: Running) -> None:
@@ -148,7 +183,7 @@ async def test_a_budget_that_cannot_be_is_refused_in_a_clear_sentence(
     error = refused["error"]
     assert (status, error["code"], error["param"]) == (400, "invalid_request", field)
     assert words in f"{error['message']} {error['remedy']}"
-    assert (await server.json("GET", "/v1/budgets"))[1] == {"budgets": []}
+    assert (await server.json("GET", "/v1/budgets"))[1] == {"budgets": [], "next": None}
 
 
 async def test_a_key_manages_the_budgets_of_its_own_tenant(server: Running) -> None:

@@ -95,9 +95,7 @@ def list_budgets(
     """All budgets, and how much of each is used."""
 
     async def work(client: Client) -> list[dict[str, Any]]:
-        query = {"tenant": tenant} if tenant else {}
-        found: list[dict[str, Any]] = (await client.get("/v1/budgets", query))["budgets"]
-        return found
+        return await _all_pages(client, {"tenant": tenant} if tenant else {})
 
     context = context_of(typer_context)
     budgets = run_with_client(context, work)
@@ -116,6 +114,19 @@ def remove_budget(typer_context: typer.Context, budget_id: str) -> None:
         return await client.delete(f"/v1/budgets/{quoted(budget_id)}")
 
     print_deleted(context, run_with_client(context, work), done="Removed")
+
+
+async def _all_pages(client: Client, query: dict[str, str]) -> list[dict[str, Any]]:
+    """A budget that goes on over several pages is one."""
+    budgets: dict[str, dict[str, Any]] = {}
+    page: dict[str, Any] = {"next": ""}
+    while page["next"] is not None:
+        page = await client.get("/v1/budgets", {**query, "limit": "1000", "after": page["next"]})
+        for budget in page["budgets"]:
+            known = budgets.setdefault(budget["id"], budget)
+            if known is not budget:
+                known["standing"] += budget["standing"]
+    return list(budgets.values())
 
 
 def _for_whom(**named: str | None) -> tuple[str, str]:

@@ -146,6 +146,16 @@ class LedgerReport(msgspec.Struct, frozen=True, kw_only=True):
     """The holder has ended: what is left of its slices is free again."""
 
 
+class SpentPlace(msgspec.Struct, frozen=True, array_like=True, order=True):
+    """Where a line stands among all: they are in the order of these fields."""
+
+    tenant: str
+    created_at: float
+    """Of the budget."""
+    budget_id: str
+    name: str
+
+
 class Spent(msgspec.Struct, frozen=True, kw_only=True):
     """How a budget stands in the present period, for one name."""
 
@@ -160,6 +170,10 @@ class Spent(msgspec.Struct, frozen=True, kw_only=True):
     hard_settled: int = 0
     """Against the `hard_limit`, where there is one."""
     hard_outstanding: int = 0
+
+    @property
+    def place(self) -> SpentPlace:
+        return SpentPlace(self.budget.tenant, self.budget.created_at, self.budget.id, self.name)
 
 
 UsageBy = Literal["tenant", "application", "model", "key", "user", "day", "hour"]

@@ -1,21 +1,35 @@
 """Budgets. Functions over a connection inside a transaction."""
 
 from collections.abc import Iterable
+from typing import Final, get_args
 
-from sqlalchemy import Connection, RowMapping, delete, select
+from sqlalchemy import Connection, RowMapping, delete, literal, select, tuple_
 
-from ragstone.domain.budget import Budget, Pool, Spent, period_bounds
+from ragstone.domain.budget import Budget, Pool, Spent, SpentPlace, period_bounds
 from ragstone.records.slices import Counted, spent_lines
 from ragstone.records.statements import insert_or_change
 from ragstone.records.tables import budget_accounts as accounts
 from ragstone.records.tables import budgets as table
 
+_ORDER: Final = (table.c.tenant, table.c.created_at, table.c.id)
+_POOLS: Final = len(get_args(Pool))
 
-def of_tenant(connection: Connection, tenant: str | None) -> list[Budget]:
-    """Of all tenants where it is None."""
-    query = select(table).order_by(table.c.tenant, table.c.created_at, table.c.id)
+
+def of_tenant(
+    connection: Connection,
+    tenant: str | None,
+    *,
+    limit: int | None = None,
+    start: SpentPlace | None = None,
+) -> list[Budget]:
+    """Of all tenants where it is None. The first one is that of `start`, if it is still there."""
+    query = select(table).order_by(*_ORDER).limit(limit)
     if tenant is not None:
         query = query.where(table.c.tenant == tenant)
+    if start is not None:
+        place = (start.tenant, start.created_at, start.budget_id)
+        bound = [literal(value, of.type) for value, of in zip(place, _ORDER, strict=True)]
+        query = query.where(tuple_(*_ORDER) >= tuple_(*bound))
     return [_budget(row) for row in connection.execute(query).mappings()]
 
 
@@ -48,22 +62,46 @@ def remove(connection: Connection, tenant: str | None, budget_id: str) -> bool:
     return connection.execute(query).rowcount == 1
 
 
-def spent(connection: Connection, tenant: str | None, *, now: float) -> list[Spent]:
-    return [
-        line for budget in of_tenant(connection, tenant) for line in _spent(connection, budget, now)
-    ]
+def spent(
+    connection: Connection,
+    tenant: str | None,
+    *,
+    now: float,
+    limit: int | None,
+    after: SpentPlace | None,
+) -> list[Spent]:
+    """One more budget than lines is looked at, since that of `after` may have no more of them."""
+    budgets = of_tenant(connection, tenant, limit=limit and limit + 1, start=after)
+    lines: list[Spent] = []
+    for budget in budgets:
+        left = None if limit is None else limit - len(lines)
+        if left == 0:
+            break
+        begun = after.name if after is not None and after.budget_id == budget.id else None
+        lines += _spent(connection, budget, now, left, begun)
+    return lines
 
 
-def _spent(connection: Connection, budget: Budget, now: float) -> list[Spent]:
+def _spent(
+    connection: Connection, budget: Budget, now: float, limit: int | None, begun: str | None
+) -> list[Spent]:
+    """At most `limit` lines of names behind `begun`, the last one told before."""
     start, _ = period_bounds(budget.period, now)
-    rows = connection.execute(
-        select(accounts).where(accounts.c.budget_id == budget.id, accounts.c.period_start == start)
+    query = (
+        select(accounts)
+        .where(accounts.c.budget_id == budget.id, accounts.c.period_start == start)
+        .order_by(accounts.c.name)
+        .limit(limit and limit * _POOLS)
     )
+    if begun is not None:
+        query = query.where(accounts.c.name > begun)
     counted: dict[str, dict[Pool, Counted]] = {}
-    for row in rows.mappings():
+    for row in connection.execute(query).mappings():
         pools = counted.setdefault(row["name"], {})
         pools[row["pool"]] = Counted(row["settled"], row["outstanding"])
-    return spent_lines(budget, counted, now=now)
+    if begun is not None and not counted:
+        return []
+    return spent_lines(budget, counted, now=now)[:limit]
 
 
 def _budget(row: RowMapping) -> Budget:

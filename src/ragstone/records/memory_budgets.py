@@ -12,6 +12,7 @@ from ragstone.domain.budget import (
     LedgerReport,
     Pool,
     Spent,
+    SpentPlace,
     UsageBy,
     UsageRow,
     UsageTotal,
@@ -113,8 +114,11 @@ class MemoryBudgets:
         del self._budgets[budget_id]
         return True
 
-    async def spent(self, tenant: str | None) -> list[Spent]:
-        return [line for budget in self._of(tenant) for line in self._spent(budget)]
+    async def spent(
+        self, tenant: str | None, *, limit: int | None = None, after: SpentPlace | None = None
+    ) -> list[Spent]:
+        lines = [line for budget in self._of(tenant) for line in self._spent(budget)]
+        return [line for line in lines if after is None or line.place > after][:limit]
 
     async def usage(
         self, tenant: str | None, *, by: UsageBy, since: float, until: float

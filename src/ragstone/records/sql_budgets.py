@@ -8,6 +8,7 @@ from ragstone.domain.budget import (
     Grant,
     LedgerReport,
     Spent,
+    SpentPlace,
     UsageBy,
     UsageTotal,
     Want,
@@ -69,9 +70,13 @@ class SqlBudgets:
     async def delete_budget(self, tenant: str | None, budget_id: str) -> bool:
         return await self._transactions.write(lambda c: budget_rows.remove(c, tenant, budget_id))
 
-    async def spent(self, tenant: str | None) -> list[Spent]:
+    async def spent(
+        self, tenant: str | None, *, limit: int | None = None, after: SpentPlace | None = None
+    ) -> list[Spent]:
         now = self._clock.time()
-        return await self._transactions.read(lambda c: budget_rows.spent(c, tenant, now=now))
+        return await self._transactions.read(
+            lambda c: budget_rows.spent(c, tenant, now=now, limit=limit, after=after)
+        )
 
     async def usage(
         self, tenant: str | None, *, by: UsageBy, since: float, until: float

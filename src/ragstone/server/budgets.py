@@ -3,8 +3,7 @@
 import secrets
 from collections.abc import Mapping, Sequence
 from decimal import Decimal, InvalidOperation
-from itertools import groupby
-from typing import Annotated, Any, Final, TypeVar, get_args
+from typing import Annotated, Final, TypeVar, get_args
 
 import msgspec
 from starlette.responses import Response
@@ -16,13 +15,14 @@ from ragstone.domain.budget import (
     BudgetPeriod,
     BudgetScope,
     BudgetUnit,
-    Spent,
 )
 from ragstone.domain.errors import Forbidden, InvalidRequest, UnknownBudget, did_you_mean
-from ragstone.domain.usage import NANODOLLARS, dollars_text
+from ragstone.domain.usage import NANODOLLARS
 from ragstone.ingest.funds import APPLICATION as INGESTION
+from ragstone.server.budget_views import budgets_page, place_of, view
 from ragstone.server.call import Call
 from ragstone.server.documents import Deleted
+from ragstone.server.parameters import page_size
 from ragstone.server.tenants import managed_tenant, tenants_in_view
 
 _T = TypeVar("_T")
@@ -69,57 +69,6 @@ class BudgetRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Default: the caller's. Another one may be named only from the server's own machine."""
 
 
-class Quantity(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Money or tokens, by the budget's unit."""
-
-    dollars: str | None = None
-    """Exact."""
-    nanodollars: int | None = None
-    tokens: int | None = None
-
-
-class BudgetStanding(msgspec.Struct, frozen=True, kw_only=True):
-    """What one name has used of its budget in the present period."""
-
-    name: str
-    """Empty for the whole tenant, or where nobody of `*` has spent yet."""
-    period_start: int
-    period_end: int
-    """Unix seconds; the end is not part of it."""
-    settled: Quantity
-    outstanding: Quantity
-    """Held by running requests, and by server processes for those to come."""
-    left: Quantity
-    share: float
-    """Used of the limit: 1.0 is all of it."""
-    hard_settled: Quantity | None
-    hard_outstanding: Quantity | None
-    """Against the hard limit, where there is one."""
-
-
-class BudgetView(msgspec.Struct, frozen=True, kw_only=True):
-    id: str
-    tenant: str
-    scope: BudgetScope
-    name: str
-    period: BudgetPeriod
-    unit: str
-    limit: Quantity
-    hard_limit: Quantity | None
-    created_at: float
-    updated_at: float
-
-
-class BudgetLine(BudgetView, frozen=True, kw_only=True):
-    """A budget, and how it stands."""
-
-    standing: list[BudgetStanding]
-
-
-class BudgetsResponse(msgspec.Struct, frozen=True):
-    budgets: list[BudgetLine]
-
-
 _REQUEST = msgspec.json.Decoder(BudgetRequest)
 
 
@@ -134,18 +83,18 @@ async def put_budget(call: Call) -> Response:
         _require_known(budget, [key.id for key in keys if key.tenant == tenant])
     elif budget.scope == "application":
         _require_known(budget, APPLICATION_NAMES)
-    return call.json(_view(await call.system.budgets.put_budget(budget)))
+    return call.json(view(await call.system.budgets.put_budget(budget)))
 
 
 async def get_budgets(call: Call) -> Response:
-    """The budgets of the caller's tenant (on the server's machine: all), and how they stand."""
-    tenant = tenants_in_view(call, call.request.query_params.get("tenant"))
-    lines = await call.system.budgets.spent(tenant)
-    return call.json(
-        BudgetsResponse(
-            [_line(list(group)) for _, group in groupby(lines, key=lambda line: line.budget.id)]
-        )
-    )
+    """The budgets of the caller's tenant (on the server's machine: all), and how they stand, in
+    pages."""
+    query = call.request.query_params
+    tenant = tenants_in_view(call, query.get("tenant"))
+    limit = page_size(query.get("limit"))
+    after = place_of(query["after"]) if query.get("after") else None
+    lines = await call.system.budgets.spent(tenant, limit=limit + 1, after=after)
+    return call.json(budgets_page(lines, limit))
 
 
 async def delete_budget(call: Call) -> Response:
@@ -267,51 +216,3 @@ def _require_known(budget: Budget, known: Sequence[str]) -> None:
             remedy=did_you_mean(budget.name[:80], known, what=f"{budget.scope}s"),
             field="name",
         )
-
-
-def _view(budget: Budget) -> BudgetView:
-    return BudgetView(**_described(budget))
-
-
-def _line(spent: list[Spent]) -> BudgetLine:
-    """Of the lines of one budget."""
-    budget = spent[0].budget
-    return BudgetLine(**_described(budget), standing=[_standing(line) for line in spent])
-
-
-def _described(budget: Budget) -> dict[str, Any]:
-    return {
-        "id": budget.id,
-        "tenant": budget.tenant,
-        "scope": budget.scope,
-        "name": budget.name,
-        "period": budget.period,
-        "unit": "tokens" if budget.unit == "tokens" else "dollars",
-        "limit": _quantity(budget.limit, budget),
-        "hard_limit": None if budget.hard_limit is None else _quantity(budget.hard_limit, budget),
-        "created_at": budget.created_at,
-        "updated_at": budget.updated_at,
-    }
-
-
-def _standing(line: Spent) -> BudgetStanding:
-    budget = line.budget
-    used = line.settled + line.outstanding
-    is_hard = budget.hard_limit is not None
-    return BudgetStanding(
-        name=line.name,
-        period_start=line.period_start,
-        period_end=line.period_end,
-        settled=_quantity(line.settled, budget),
-        outstanding=_quantity(line.outstanding, budget),
-        left=_quantity(max(0, budget.limit - used), budget),
-        share=round(used / budget.limit, 4),
-        hard_settled=_quantity(line.hard_settled, budget) if is_hard else None,
-        hard_outstanding=_quantity(line.hard_outstanding, budget) if is_hard else None,
-    )
-
-
-def _quantity(amount: int, budget: Budget) -> Quantity:
-    if budget.unit == "tokens":
-        return Quantity(tokens=amount)
-    return Quantity(dollars=dollars_text(amount), nanodollars=amount)

@@ -55,6 +55,9 @@ _HALF_PAIR: Final = re.compile(
     rb"(?<!\\)(?:\\\\)*(\\u[dD][89abAB][0-9a-fA-F]{2})(?!\\u[dD][c-fC-F])"
 )
 
+_MISSING: Final = re.compile(r"Object missing required field `([^`]+)`")
+"""As msgspec says it of the body itself; deeper inside, a path follows."""
+
 _EXPLAINED_BYTES: Final = 64_000
 """Larger bodies are not searched for what is wrong with them: it takes 30 ms a megabyte."""
 
@@ -300,6 +303,12 @@ def decode(raw: bytes, decoder: "msgspec.json.Decoder[_T]") -> _T:
     try:
         return decoder.decode(raw)
     except msgspec.ValidationError as error:
+        if missing := _MISSING.fullmatch(str(error)):
+            raise InvalidRequest(
+                f"The request does not say its `{missing[1]}`.",
+                remedy="Give it: /docs says what it may be.",
+                field=missing[1],
+            ) from None
         raise InvalidRequest(
             f"The request does not fit: {_plain(error)}.", remedy="See /docs for its fields."
         ) from None

@@ -35,12 +35,10 @@ from ragstone.server.call import (
     expected_length,
     read_body,
 )
-from ragstone.server.parameters import positive
+from ragstone.server.parameters import page_size
 
 MAX_FILES: Final = 1000
 """In one upload."""
-
-_PAGE: Final = 100
 
 _Integer = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 _Value = str | _Integer | float | bool
@@ -284,7 +282,7 @@ async def get_documents(call: Call) -> Response:
         call.principal, query.get("collection") or None
     )
     await _existing_collection(call, collection)
-    limit = positive(query.get("limit"), "limit", default=_PAGE, most=1000)
+    limit = page_size(query.get("limit"))
     page: list[Document] = []
     async for document in _readable(call, collection, limit + 1, query.get("after")):
         page.append(document)
@@ -344,7 +342,7 @@ async def delete_document(call: Call) -> Response:
 
 async def get_jobs(call: Call) -> Response:
     """The newest ingestion jobs of the tenant, whoever submitted them."""
-    limit = positive(call.request.query_params.get("limit"), "limit", default=50, most=1000)
+    limit = page_size(call.request.query_params.get("limit"), default=50)
     return call.json(
         JobsResponse(await call.system.records.jobs(call.principal.tenant, limit=limit))
     )

@@ -8,6 +8,7 @@ from ragstone.domain.job import Job
 from ragstone.domain.principal import Scope
 from ragstone.server import (
     answers,
+    budget_views,
     budgets,
     cache,
     chat,
@@ -232,8 +233,8 @@ OPERATIONS: tuple[Operation, ...] = (
         handler=budgets.get_budgets,
         scope="admin",
         tag="Budgets and usage",
-        response=budgets.BudgetsResponse,
-        query=("tenant",),
+        response=budget_views.BudgetsResponse,
+        query=("tenant", "limit", "after"),
     ),
     Operation(
         method="PUT",
@@ -242,7 +243,7 @@ OPERATIONS: tuple[Operation, ...] = (
         scope="admin",
         tag="Budgets and usage",
         request=budgets.BudgetRequest,
-        response=budgets.BudgetView,
+        response=budget_views.BudgetView,
     ),
     Operation(
         method="DELETE",

@@ -9,6 +9,7 @@ from starlette.requests import Request
 
 from ragstone.domain.errors import InvalidRequest, nearest
 
+_MOST_ON_A_PAGE: Final = 1000
 _SHOWN: Final = 40
 """Characters of a name that was sent."""
 
@@ -29,17 +30,17 @@ def require_known(request: Request, known: Collection[str] | None) -> None:
             )
 
 
-def positive(text: str | None, name: str, *, default: int, most: int) -> int:
-    """A count that is sent as a parameter. Raises `InvalidRequest`."""
+def page_size(text: str | None, *, default: int = 100) -> int:
+    """How many a page is to hold, as the parameter `limit` says. Raises `InvalidRequest`."""
     if text is None:
         return default
     # Python refuses to read thousands of digits, so the length is looked at first.
     number = int(text) if text.isascii() and text.isdigit() and len(text) < 10 else 0
-    if not 1 <= number <= most:
+    if not 1 <= number <= _MOST_ON_A_PAGE:
         raise InvalidRequest(
-            f"`{name}` is {text[:_SHOWN]!r}.",
-            remedy=f"Give a number from 1 to {most}.",
-            field=name,
+            f"`limit` is {text[:_SHOWN]!r}.",
+            remedy=f"Give a number from 1 to {_MOST_ON_A_PAGE}.",
+            field="limit",
         )
     return number
 
