@@ -320,6 +320,11 @@ def test_forms_of_a_word_meet_in_one_stem() -> None:
     assert content_stems("What is the price of it?") == {stem("price")}
 
 
+@given(st.text())
+def test_a_stem_stands_in_the_text_that_it_was_taken_from(text: str) -> None:
+    assert all(found in text.casefold() for found in content_stems(text))
+
+
 async def test_quotes_of_several_documents_stand_under_their_titles(embedder) -> None:
     found = [
         passage(1, "Sale items can be returned within 21 days.", title="Returns 2026"),

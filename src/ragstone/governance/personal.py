@@ -12,7 +12,8 @@ from typing import Final, Literal
 PersonalKind = Literal["email", "card", "iban", "number", "reference"]
 """`number`: of a phone, an account, an identity card, an order. `reference`: named as one."""
 
-_ANY: Final = re.compile(r"[\d@＠]")
+_THREE_DIGITS: Final = re.compile(r"\d(?:\D*\d){2}")
+"""What has fewer, as most texts, has no shape but an address's."""
 _DOMAIN: Final = re.compile(r"[\w-]{1,63}(?:\.[\w-]{1,63}){1,8}")
 _NUMBER: Final = re.compile(r"\d(?:[ \u00a0\u2010-\u2015().\-/]{0,3}\d)+")
 """Digits with the separators in which people write numbers."""
@@ -36,10 +37,10 @@ _LEAST_DIGITS: Final = 7
 
 def personal_kind(text: str) -> PersonalKind | None:
     """What in `text` is somebody's own, or None."""
-    if _ANY.search(text) is None:
-        return None
     if _has_email(text):
         return "email"
+    if _THREE_DIGITS.search(text) is None:
+        return None
     if any(_is_iban(match[0]) for match in _IBAN.finditer(text)):
         return "iban"
     for match in _NUMBER.finditer(text):

@@ -6,6 +6,8 @@ from typing import Final
 _MARKER: Final = re.compile(r"\[\s*(\d{1,4}(?:\s*[,;]\s*\d{1,4})*)\s*\]")
 _MAY_BECOME_MARKER: Final = re.compile(r"\[[\d\s,;]*$")
 _LONGEST_MARKER: Final = 32
+_SHOWN_MARKER: Final = re.compile(r"\[(\d{1,4})\]")
+_SENTENCE_END: Final = re.compile(r"(?<=[.!?\]])\s+(?=[^\[\s])|\n+")
 
 
 class CitationFilter:
@@ -49,10 +51,13 @@ class CitationFilter:
         return "".join(f"[{number}]" for number in kept)
 
 
-def statements_citing(text: str, number: int) -> list[str]:
-    """The sentences of `text` that carry `[number]`, without their markers."""
-    statements = re.split(r"(?<=[.!?\]])\s+(?=[^\[\s])|\n+", text)
-    marker = f"[{number}]"
-    return [
-        re.sub(r"\[\d+\]", "", statement).strip() for statement in statements if marker in statement
-    ]
+def statements_by_citation(text: str) -> dict[int, str]:
+    """For each `[number]` in `text` the sentences that carry it, together, without any marker."""
+    found: dict[int, str] = {}
+    for sentence in _SENTENCE_END.split(text):
+        numbers = _SHOWN_MARKER.findall(sentence)
+        if numbers:
+            said = _SHOWN_MARKER.sub("", sentence).strip()
+            for number in set(map(int, numbers)):
+                found[number] = f"{found[number]} {said}" if number in found else said
+    return found

@@ -98,7 +98,9 @@ def with_spares(top_k: int) -> int:
 
 def _sentences(text: str) -> set[str]:
     """In a normal form; coarse, since cutting too much or too little only finds fewer repeats."""
-    plain = " ".join(text.replace("\n", ". ").casefold().split())
+    plain = text.casefold().replace("\n", ". ")
+    if "  " in plain:
+        plain = " ".join(plain.split())
     return {piece.rstrip(".") for piece in plain.split(". ")}
 
 

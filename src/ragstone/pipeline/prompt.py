@@ -30,7 +30,7 @@ def build_prompt(
     texts = [passage.text for passage in passages] if excerpts is None else excerpts
     numbered = enumerate(zip(passages, texts, strict=True), start=1)
     evidence = "\n\n".join(_block(n, passage, text) for n, (passage, text) in numbered if text)
-    asked = _CLOSING_TAG.sub(r"< /\1", question.text)
+    asked = _as_data(question.text)
     ask = f"<passages>\n{evidence}\n</passages>\n\n<question>\n{asked}\n</question>"
     before = condensed(
         question.conversation,
@@ -48,10 +48,9 @@ def build_prompt(
 def _block(number: int, passage: Passage, text: str) -> str:
     where = " > ".join((passage.title, *passage.heading_path))
     page = f", page {passage.page}" if passage.page is not None else ""
-    # A passage must not be able to close its own frame and speak as the user.
-    data = _CLOSING_TAG.sub(r"< /\1", text)
-    return f"[{number}] {_one_line(where)}{page}\n{data}"
+    return f"[{number}] {_as_data(' '.join(where.split()))}{page}\n{_as_data(text)}"
 
 
-def _one_line(text: str) -> str:
-    return _CLOSING_TAG.sub(r"< /\1", " ".join(text.split()))
+def _as_data(text: str) -> str:
+    """A text that cannot close its own frame and speak as the user."""
+    return _CLOSING_TAG.sub(r"< /\1", text) if "</" in text else text

@@ -1,11 +1,12 @@
 """Stage 11: citations exist, point at the sentences that support them, and figures agree."""
 
 import re
+from collections.abc import Iterable
 from typing import Final
 
 from ragstone.domain.answer import Citation, Span
 from ragstone.domain.passage import Passage
-from ragstone.pipeline.citations import CitationFilter, statements_citing
+from ragstone.pipeline.citations import CitationFilter, statements_by_citation
 from ragstone.pipeline.cues import content_stems
 from ragstone.pipeline.units import split_units
 
@@ -26,11 +27,13 @@ def verify(
         labels.append("citations_removed")
     if not filtered.cited:
         labels.append("uncited")
-    if _has_foreign_figures(text, filtered.cited, passages):
+    said = statements_by_citation(text)
+    cited = {number: passages[number - 1] for number in filtered.cited}
+    if _has_foreign_figures(said.values(), cited.values()):
         labels.append("unverified_figures")
     citations = [
-        cite(number, passages[number - 1], _supporting_span(text, number, passages[number - 1]))
-        for number in filtered.cited
+        cite(number, passage, _supporting_span(said.get(number, ""), passage))
+        for number, passage in cited.items()
     ]
     return citations, labels
 
@@ -50,28 +53,27 @@ def cite(number: int, passage: Passage, span: Span) -> Citation:
     )
 
 
-def _supporting_span(text: str, number: int, passage: Passage) -> Span:
-    """The passage's sentence with the most words of the citing statements, else all of it."""
-    wanted = content_stems(" ".join(statements_citing(text, number)))
+def _supporting_span(said: str, passage: Passage) -> Span:
+    """The passage's sentence with the most words of what is said citing it, else all of it."""
+    wanted = content_stems(said)
     best, best_overlap = Span(passage.start, passage.end), 0.0
     for unit in split_units(passage.text, passage.heading_path):
         if unit.kind == "heading":
             continue
-        words = content_stems(passage.text[unit.start : unit.end])
-        overlap = len(words & wanted) / (1 + len(words)) ** 0.5 if words else 0.0
+        sentence = passage.text[unit.start : unit.end].casefold()
+        if not any(map(sentence.__contains__, wanted)):
+            continue  # most have none of them, and a stem is the beginning of its word
+        words = content_stems(sentence)
+        overlap = len(words & wanted) / (1 + len(words)) ** 0.5
         if overlap > best_overlap:
             best_overlap = overlap
             best = Span(passage.start + unit.start, passage.start + unit.end)
     return best
 
 
-def _has_foreign_figures(text: str, cited: list[int], passages: list[Passage]) -> bool:
-    for number in cited:
-        known = _figures(" ".join(passages[other - 1].text for other in cited))
-        for statement in statements_citing(text, number):
-            if not _figures(statement) <= known:
-                return True
-    return False
+def _has_foreign_figures(said: Iterable[str], cited: Iterable[Passage]) -> bool:
+    claimed = _figures(" ".join(said))
+    return bool(claimed) and not claimed <= _figures(" ".join(each.text for each in cited))
 
 
 def _figures(text: str) -> set[str]:
