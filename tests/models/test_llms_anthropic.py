@@ -15,6 +15,7 @@ from tests.models.model_server import (
     json_reply,
     stream_of,
 )
+from tests.models.wires import untimed
 
 CLOCK = SystemClock()
 PROMPT = Prompt(
@@ -28,7 +29,7 @@ def model(session: aiohttp.ClientSession, server: ModelServer) -> AnthropicMessa
 
 
 async def said(model: AnthropicMessages, prompt: Prompt = PROMPT) -> list[TextDelta | Finished]:
-    return [event async for event in model.stream(prompt, deadline=CLOCK.monotonic() + 30)]
+    return [untimed(event) async for event in model.stream(prompt, deadline=CLOCK.monotonic() + 30)]
 
 
 async def test_the_request_is_what_the_api_asks(model, server) -> None:

@@ -18,7 +18,18 @@ from tests.models.model_server import (
     ModelServer,
     stream_of,
 )
-from tests.models.wires import CLOCK, DELTAS, PROMPT, SAID, WIRES, failure, said, soon, text_of
+from tests.models.wires import (
+    CLOCK,
+    DELTAS,
+    PROMPT,
+    SAID,
+    WIRES,
+    failure,
+    said,
+    soon,
+    text_of,
+    untimed,
+)
 
 
 @pytest.fixture(params=["openai", "anthropic", "scripted"])
@@ -87,7 +98,7 @@ async def test_closing_early_closes_the_upstream_call(wire, session, server) -> 
     server.reply = stream_of(wire.delta("first"), then=never)
     model = wire.model(session, server.url)
     async with aclosing(model.stream(PROMPT, deadline=soon())) as stream:
-        assert await anext(stream) == TextDelta("first")
+        assert untimed(await anext(stream)) == TextDelta("first")
     async with asyncio.timeout(10):
         await server.disconnected.wait()
     server.reply = stream_of(*wire.answer(DELTAS))
@@ -147,8 +158,17 @@ async def test_a_stream_that_never_pauses_ends_at_the_deadline(wire, session, se
     server.reply = reply
     model = wire.model(session, server.url, clock=clock)
     stream = model.stream(PROMPT, deadline=soon(clock))
-    assert await anext(stream) == TextDelta("first")
+    assert untimed(await anext(stream)) == TextDelta("first")
     clock.advance(31)
     gate.set()
     with pytest.raises(DeadlineExceeded):
         await anext(stream)
+
+
+async def test_the_first_delta_tells_how_long_the_model_took(wire, session, server) -> None:
+    server.reply = stream_of(*wire.answer(DELTAS))
+    stream = wire.model(session, server.url).stream(PROMPT, deadline=soon())
+    waited = [event.waited async for event in stream if isinstance(event, TextDelta)]
+    assert waited[0] is not None
+    assert 0 <= waited[0] < 30
+    assert set(waited[1:]) <= {None}

@@ -15,6 +15,7 @@ from tests.models.model_server import (
     openai_event,
     stream_of,
 )
+from tests.models.wires import untimed
 
 CLOCK = SystemClock()
 PROMPT = Prompt(
@@ -37,7 +38,7 @@ def model(session: aiohttp.ClientSession, server: ModelServer) -> OpenAIChat:
 
 
 async def said(model: OpenAIChat) -> list[TextDelta | Finished]:
-    return [event async for event in model.stream(PROMPT, deadline=CLOCK.monotonic() + 30)]
+    return [untimed(event) async for event in model.stream(PROMPT, deadline=CLOCK.monotonic() + 30)]
 
 
 async def test_the_request_is_what_the_format_asks(model, server) -> None:

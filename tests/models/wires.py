@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import aiohttp
+import msgspec
 import pytest
 
 from ragstone.domain.clock import SystemClock
@@ -14,7 +15,7 @@ from ragstone.domain.errors import (
 )
 from ragstone.models.llms.anthropic_messages import AnthropicMessages
 from ragstone.models.llms.openai_chat import OpenAIChat
-from ragstone.ports import Clock, LanguageModel, Prompt, PromptMessage, TextDelta
+from ragstone.ports import Clock, Finished, LanguageModel, Prompt, PromptMessage, TextDelta
 from tests.models.model_server import (
     anthropic_answer,
     anthropic_delta,
@@ -76,7 +77,12 @@ WIRES = {
 
 async def said(model: LanguageModel, *, deadline: float | None = None) -> list[object]:
     stream = model.stream(PROMPT, deadline=soon() if deadline is None else deadline)
-    return [event async for event in stream]
+    return [untimed(event) async for event in stream]
+
+
+def untimed(event: TextDelta | Finished) -> TextDelta | Finished:
+    """Without how long it was waited for, which differs each time."""
+    return msgspec.structs.replace(event, waited=None) if isinstance(event, TextDelta) else event
 
 
 def text_of(events: Sequence[object]) -> str:

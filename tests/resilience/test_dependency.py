@@ -163,6 +163,13 @@ async def test_a_success_is_sampled_at_its_first_result(parts: Parts) -> None:
     assert parts.gate.asked == [("acme", "critical")]
 
 
+async def test_what_passed_before_it_was_sent_is_not_the_dependencys_time(parts: Parts) -> None:
+    async with parts.dependency.attempt(deadline=parts.clock.monotonic() + 60) as attempt:
+        parts.clock.advance(1.5)
+        attempt.first_result(0.5)
+    assert parts.limiter.samples == [(0.5, 1)]
+
+
 async def test_without_a_first_result_the_end_is_the_sample(parts: Parts) -> None:
     await parts.call(seconds=0.25)
     assert parts.limiter.samples == [(0.25, 1)]

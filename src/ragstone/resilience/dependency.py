@@ -261,12 +261,18 @@ class Attempt:
         dependency._observe_limit()
         return self
 
-    def first_result(self) -> None:
-        """The first result is there. Not calling it makes the end of the context that moment."""
+    def first_result(self, waited: float | None = None) -> None:
+        """The first result is there. Not calling it makes the end of the context that moment.
+
+        `waited`: seconds since the request had been sent, where that is known; else it is as
+        if it had been sent when the context was entered.
+        """
         if self._first:
             self._first = False
             dependency = self._dependency
-            dependency._answered(self._generation, dependency._clock.monotonic() - self._started)
+            if waited is None:
+                waited = dependency._clock.monotonic() - self._started
+            dependency._answered(self._generation, waited)
 
     async def __aexit__(
         self,

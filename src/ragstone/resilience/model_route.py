@@ -241,7 +241,7 @@ class GuardedRoute:
             except Exception as error:
                 call.on_failed(error)
                 raise
-            attempt.first_result()
+            attempt.first_result(event.waited if isinstance(event, TextDelta) else None)
             return _Opened(
                 chosen=ModelChosen(name=model.name, instead_of=instead_of),
                 first=event,

@@ -17,7 +17,8 @@ class OwnLag:
     """A running mean of the event loop's lag.
 
     A lag is measured as a result is waited for, by a timer, a future and a task that it wakes.
-    So it is late by about as much, once: what comes before the last wait passes within it.
+    So it is late by about as much, once, where the time is taken from the moment when the request
+    was sent: before that, each step to a connection and a write is late as well.
     """
 
     __slots__ = ("seconds",)

@@ -17,6 +17,7 @@ import msgspec
 
 from ragstone.domain.errors import InvalidSettings, ModelError, ModelNotFound, RagstoneError
 from ragstone.models.llms.pacing import Pace, StreamPace
+from ragstone.models.llms.sent_body import SentBody
 from ragstone.models.llms.sse import EventStreamParser, ServerSentEvent
 from ragstone.models.llms.upstream_errors import UpstreamErrors
 from ragstone.models.llms.watchdog import Limit, Watchdog
@@ -138,7 +139,8 @@ class StreamedModel(ABC):
         """
         now = asyncio.get_running_loop().time()
         ends = now + deadline - self._clock.monotonic()
-        response = await self._open(self._body(prompt), deadline)
+        body = SentBody(self._body(prompt), self._clock.monotonic)
+        response = await self._open(body, deadline)
         watchdog = Watchdog(
             response.close,
             began=now, first_token=self._limits.first_token, gap=self._limits.gap, ends=ends,
@@ -147,14 +149,15 @@ class StreamedModel(ABC):
         try:
             if response.content_type == "application/json":
                 if text := reading.whole(await self._read_whole(response, deadline, watchdog)):
-                    yield TextDelta(text)
+                    yield TextDelta(text, waited=body.ago())
             else:
                 parser = EventStreamParser()
                 while chunk := await self._read(response, deadline, watchdog, reading):
                     texts, problem = _texts(parser, chunk, reading)
                     if texts:
                         watchdog.hold()
-                        yield TextDelta("".join(texts), joined=joined)
+                        waited = body.ago() if pace.contents == 0 else None
+                        yield TextDelta("".join(texts), joined=joined, waited=waited)
                         pause = pace.rest(len(texts), self._clock.monotonic())
                         joined = await _rest(response, pause, reading)
                         watchdog.resume()
@@ -172,7 +175,7 @@ class StreamedModel(ABC):
             raise self._errors.protocol("ended its answer without saying that it is complete")
         yield reading.finished()
 
-    async def _open(self, body: bytes, deadline: float) -> aiohttp.ClientResponse:
+    async def _open(self, body: SentBody, deadline: float) -> aiohttp.ClientResponse:
         """The response, once its head is there and it is a success."""
         remaining = deadline - self._clock.monotonic()
         if remaining <= 0:

@@ -19,21 +19,22 @@ def unpaced() -> float:
 class StreamPace:
     """Of one stream: how fast its contents come, since the first of them."""
 
-    __slots__ = ("_contents", "_first_at", "_pace")
+    __slots__ = ("_first_at", "_pace", "contents")
 
     def __init__(self, pace: Pace) -> None:
         self._pace = pace
-        self._contents = 0
+        self.contents = 0
+        """That have come."""
         self._first_at = 0.0
 
     def rest(self, contents: int, now: float) -> float:
         """Seconds to rest after a read at `now` in which so many contents came; 0: do not."""
         pause = self._pace()
-        if not self._contents:
+        if not self.contents:
             self._first_at = now
             contents = 1  # what came with the first tells nothing of the pace
-        self._contents += contents
+        self.contents += contents
         elapsed = now - self._first_at
-        if pause and elapsed > 0 and pause * (self._contents - 1) / elapsed >= WORTH_JOINING:
+        if pause and elapsed > 0 and pause * (self.contents - 1) / elapsed >= WORTH_JOINING:
             return pause
         return 0.0
