@@ -9,9 +9,10 @@ from ragstone.domain.budget import Amount, Spender
 from ragstone.domain.document import DocumentSource
 from ragstone.domain.errors import BudgetExhausted, EmbedderError
 from ragstone.domain.meter import count_tokens
+from ragstone.domain.principal import Principal
 from ragstone.governance.ledger import UsageLedger
 from ragstone.governance.prices import Price, Rate
-from ragstone.ingest.funds import Cost, Funds
+from ragstone.ingest.funds import Cost, Funds, payer
 from tests.ingest.fakes import OPERATOR, World
 
 PRICE = Price(source="test", rates=(Rate(input=1_000_000),))
@@ -117,6 +118,35 @@ async def test_a_spent_budget_fails_the_job_and_it_goes_on_when_submitted_again(
     await world.ingestion.stop()
 
 
+class UsersPurse(Purse):
+    """Of which Ann has nothing."""
+
+    async def reserve(self, spender: Spender, upper: Amount, *, model: bool = True) -> str:
+        if spender.user == "ann":
+            raise BudgetExhausted("Ann's budget is used up.")
+        return await super().reserve(spender, upper, model=model)
+
+
+async def test_who_submits_pays_and_a_spent_budget_of_theirs_fails_their_jobs_alone() -> None:
+    purse = UsersPurse()
+    world = world_with(purse)
+    who = [
+        Principal(tenant="acme", user=user, key_id=key, scopes=frozenset({"ingest"}))
+        for user, key in (("ann", "key_1"), ("ben", "key_2"), (None, "key_3"))
+    ]
+    jobs = [
+        await world.ingestion.submit(one, source(f"doc{number}|Text number {number}."))
+        for number, one in enumerate(who)
+    ]
+    await world.ingestion.start()
+    ended = [await world.ingestion.wait(one, job.id) for one, job in zip(who, jobs, strict=True)]
+    assert [job.state for job in ended] == ["failed", "done", "done"]
+    assert "Ann's budget" in ended[0].errors[0].message
+    paid = {(row.key_id, row.user) for row in purse.rows}
+    assert paid == {("key_2", "ben"), ("key_3", "")}
+    await world.ingestion.stop()
+
+
 async def test_a_call_that_failed_costs_nothing_and_is_reserved_anew() -> None:
     purse = Purse()
     world = world_with(purse)
@@ -140,7 +170,7 @@ async def test_without_funds_an_estimate_counts_and_costs_nothing() -> None:
 async def test_a_settlement_is_within_the_reservation(texts: Sequence[str]) -> None:
     purse = Purse()
     funds = Funds(purse, PRICE, "embedder")
-    async with funds.paying("acme", texts):
+    async with funds.paying(payer("acme"), texts):
         pass
     assert purse.left["acme"] == 10**9 - funds.cost(texts).nanodollars
 
@@ -148,10 +178,10 @@ async def test_a_settlement_is_within_the_reservation(texts: Sequence[str]) -> N
 async def test_the_providers_count_is_charged_also_of_a_call_that_failed_halfway() -> None:
     purse = Purse()
     funds = Funds(purse, PRICE, "embedder")
-    async with funds.paying("acme", ["One sentence."]):
+    async with funds.paying(payer("acme"), ["One sentence."]):
         count_tokens(7)
     with suppress(EmbedderError):
-        async with funds.paying("acme", ["One sentence."]):
+        async with funds.paying(payer("acme"), ["One sentence."]):
             count_tokens(3)
             raise EmbedderError("the second batch failed")
     assert purse.left["acme"] == 10**9 - 7 - 3
@@ -165,6 +195,6 @@ async def test_a_call_that_took_too_long_may_have_been_paid() -> None:
     purse, texts = Purse(), ["One sentence."]
     funds = Funds(purse, PRICE, "embedder")
     with suppress(EmbedderError):
-        async with funds.paying("acme", texts):
+        async with funds.paying(payer("acme"), texts):
             raise EmbedderError("too slow") from TimeoutError()
     assert purse.left["acme"] == 10**9 - funds.cost(texts).nanodollars

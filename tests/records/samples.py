@@ -61,6 +61,8 @@ def a_source(collection: str = "default", content: bytes = b"\x00\xff zip") -> D
         access=["group:staff"],
         metadata={"department": "care"},
         submitter=[access_token("acme", "*"), access_token("acme", "group:staff")],
+        key_id="key_1",
+        user="änn",
     )
 
 

@@ -89,6 +89,9 @@ class DocumentSource(msgspec.Struct, frozen=True, kw_only=True):
     submitter: list[str] | None = []
     """Access tokens of who submitted it, set by the server: a document that none of them can
     read is not replaced. None: an administrator's, which may replace every document."""
+    key_id: str | None = None
+    user: str | None = None
+    """Who submitted it, set by the server, and whose budgets pay beside the tenant's."""
 
 
 class Document(msgspec.Struct, frozen=True, kw_only=True):

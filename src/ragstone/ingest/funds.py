@@ -1,4 +1,5 @@
-"""Embedding documents where it costs: paid out of the tenant's budgets, batch by batch."""
+"""Embedding documents where it costs: paid out of the budgets of who submitted them, batch by
+batch."""
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -16,6 +17,11 @@ from ragstone.ports import Ledger
 
 APPLICATION: Final = "ingestion"
 """By which budgets and usage reports know it."""
+
+
+def payer(tenant: str, key_id: str | None = None, user: str | None = None) -> Spender:
+    """Whose budgets pay: the tenant's, and those of the key and user that submitted."""
+    return Spender(tenant=tenant, key_id=key_id, user=user, application=APPLICATION)
 
 
 class Cost(msgspec.Struct, frozen=True):
@@ -50,12 +56,11 @@ class Funds:
         return Cost(usage.embedding_tokens, self._price.cost(usage))
 
     @asynccontextmanager
-    async def paying(self, tenant: str, texts: Sequence[str]) -> AsyncIterator[None]:
+    async def paying(self, spender: Spender, texts: Sequence[str]) -> AsyncIterator[None]:
         """Around the call that embeds them: reserves before, settles after, once; see `measured`.
 
         Raises `BudgetExhausted`, `RecordsUnavailable`.
         """
-        spender = Spender(tenant=tenant, key_id=None, user=None, application=APPLICATION)
         upper = Amount(nanodollars=self._price.upper_bound(sum(map(most_tokens, texts))))
         reservation = await self._ledger.reserve(spender, upper, model=False)
         about = _usage(texts)
@@ -69,8 +74,8 @@ class Funds:
     def _settle(self, reservation: str, spender: Spender, usage: Usage) -> None:
         cost = self._price.cost(usage)
         row = UsageRow(
-            hour=0, tenant=spender.tenant, application=APPLICATION, model=self._model,
-            key_id="", user="", usage=usage, nanodollars=cost,
+            hour=0, tenant=spender.tenant, application=spender.application, model=self._model,
+            key_id=spender.key_id or "", user=spender.user or "", usage=usage, nanodollars=cost,
         )  # fmt: skip
         rows = [row] if usage.embedding_tokens else []
         self._ledger.settle(reservation, Amount(nanodollars=cost), rows)

@@ -16,6 +16,7 @@ from ragstone.domain.document import DocumentSource, Metadata, ParsedDocument
 from ragstone.domain.errors import RagstoneError
 from ragstone.domain.job import Job
 from ragstone.domain.principal import access_token
+from ragstone.ingest.funds import payer
 
 MAX_READING: Final = 32
 """Jobs being read at once: bounds the sources held in memory."""
@@ -51,6 +52,8 @@ class Ticket:
         self.metadata: Metadata = {}
         """Of the source, for each of its documents."""
         self.submitter: list[str] | None = []
+        self.spender = payer(job.tenant)
+        """Who pays."""
         self.ran_before = job.attempts > 0 or job.counts.total > 0
         """It may have published documents already."""
         self.suspect = job.attempts >= SUSPECT_ATTEMPTS
@@ -77,6 +80,7 @@ class Ticket:
         self.access = sorted({access_token(self.lane[0], entry) for entry in source.access})
         self.metadata = source.metadata
         self.submitter = source.submitter
+        self.spender = payer(self.lane[0], source.key_id, source.user)
 
     async def put(self, document: ParsedDocument) -> None:
         """Buffer a document, after waiting for room."""

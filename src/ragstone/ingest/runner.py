@@ -17,6 +17,7 @@ from typing import Final
 
 import msgspec
 
+from ragstone.domain.budget import Spender
 from ragstone.domain.document import DocumentSource, ParsedDocument
 from ragstone.domain.errors import (
     BudgetExhausted,
@@ -229,28 +230,28 @@ class Runner:
 
     async def _send(self) -> None:
         chunks: list[tuple[Prepared, int]] = []
-        tenant = self._cut[0][0].ticket.lane[0]
+        spender = self._cut[0][0].ticket.spender
         while self._cut and len(chunks) < self._batch_chunks:
-            if self._funds is not None and self._cut[0][0].ticket.lane[0] != tenant:
+            if self._funds is not None and self._cut[0][0].ticket.spender != spender:
                 break  # each pays for itself
             chunks.append(self._cut.popleft())
         texts = [item.embedding_texts[number] for item, number in chunks]
-        task = asyncio.create_task(self._embed(tenant, texts), name="ingest-embed")
+        task = asyncio.create_task(self._embed(spender, texts), name="ingest-embed")
         self._embedding.add(task)
         task.add_done_callback(self._embedding.discard)
         await self._batches.put(_Batch(chunks, task))
 
-    async def _embed(self, tenant: str, texts: Sequence[str]) -> list[list[float]]:
+    async def _embed(self, spender: Spender, texts: Sequence[str]) -> list[list[float]]:
         try:
-            return await self._retry.call(lambda: self._paid(tenant, texts), what="embedding")
+            return await self._retry.call(lambda: self._paid(spender, texts), what="embedding")
         finally:
             self._slots.release()
 
-    async def _paid(self, tenant: str, texts: Sequence[str]) -> list[list[float]]:
+    async def _paid(self, spender: Spender, texts: Sequence[str]) -> list[list[float]]:
         """Each attempt is paid for by itself."""
         if self._funds is None:
             return await self._embedder.embed_documents(texts)
-        async with self._funds.paying(tenant, texts):
+        async with self._funds.paying(spender, texts):
             return await self._embedder.embed_documents(texts)
 
     # From the embedder to index and records
@@ -298,7 +299,7 @@ class Runner:
             if not item.released:
                 text = item.embedding_texts[number]
                 try:
-                    vector = (await self._paid(item.ticket.lane[0], [text]))[0]
+                    vector = (await self._paid(item.ticket.spender, [text]))[0]
                 except BudgetExhausted as error:
                     self._fail([item], error)
                 except RagstoneError as error:

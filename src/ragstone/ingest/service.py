@@ -137,7 +137,9 @@ class Ingestion:
         require_valid(source, max_bytes=self._settings.max_source_bytes)
         if self.queue_depth >= self._settings.max_jobs:
             raise Overloaded(f"{self.queue_depth:,} ingestion jobs are waiting.", retry_after=30.0)
-        source = msgspec.structs.replace(source, submitter=_rights(principal))
+        source = msgspec.structs.replace(
+            source, submitter=_rights(principal), key_id=principal.key_id, user=principal.user
+        )
         # A caller who leaves in the middle must not leave a recorded job that nobody runs.
         return await asyncio.shield(self._accept(principal.tenant, source))
 

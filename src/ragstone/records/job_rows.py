@@ -33,6 +33,8 @@ def create(connection: Connection, job: Job, source: DocumentSource) -> None:
             "metadata": storable_metadata(source.metadata),
             "submitter": source.submitter,
             "content": source.content,
+            "key_id": source.key_id,
+            "user_name": source.user,
         },
     )
 
@@ -64,6 +66,8 @@ def source(connection: Connection, job_id: str) -> DocumentSource | None:
         access=row.access,
         metadata=row.metadata,
         submitter=row.submitter,
+        key_id=row.key_id,
+        user=row.user_name,
     )
 
 

@@ -149,6 +149,8 @@ job_sources = Table(
     Column("metadata", Json, nullable=False),
     Column("submitter", Json),
     Column("content", LargeBinary, nullable=False),
+    Column("key_id", Name),
+    Column("user_name", Name),
 )
 
 api_keys = Table(
