@@ -24,7 +24,7 @@ Writer = Callable[[Sequence[str]], Writing]
 """Asks the models of these names, in this order."""
 
 
-async def write_escalating(
+def write_escalating(
     write: Writer,
     first: Sequence[str],
     better: Callable[[str], Sequence[str]],
@@ -40,7 +40,20 @@ async def write_escalating(
     whose answer was replaced. A better model that fails before its first word leaves the first
     answer as it is.
     """
-    held = _Held(when, may_abstain)
+    if when == "off":
+        return write(first)
+    held = _Held(when == "unsupported", may_abstain)
+    return _escalating(write, first, better, held, when, on_escalated)
+
+
+async def _escalating(
+    write: Writer,
+    first: Sequence[str],
+    better: Callable[[str], Sequence[str]],
+    held: "_Held",
+    when: Escalation,
+    on_escalated: Callable[[str], None],
+) -> Writing:
     written: Written | None = None
     async with aclosing(write(first)) as pieces:
         async for piece in pieces:
@@ -67,10 +80,10 @@ async def write_escalating(
 class _Held:
     """Text that may still be replaced."""
 
-    def __init__(self, when: Escalation, may_abstain: Callable[[str], bool]) -> None:
-        self._whole_answers = when == "unsupported"
+    def __init__(self, whole_answers: bool, may_abstain: Callable[[str], bool]) -> None:
+        self._whole_answers = whole_answers
         self._may_abstain = may_abstain
-        self.is_whole = when != "off"
+        self.is_whole = True
         """Nothing of the answer was shown."""
         self.text = ""
 

@@ -15,6 +15,7 @@ from ragstone.domain.errors import (
     DependencyBusy,
     ModelProtocolError,
     ModelTimedOut,
+    RagstoneError,
 )
 from ragstone.domain.principal import Priority
 from ragstone.domain.usage import Usage
@@ -61,6 +62,9 @@ class ModelWriter:
         self._deadline = deadline
         self._trace = trace
         self._bill = bill
+        self._left = deadline.remaining()
+        """Seconds, when the route was asked."""
+        self._has_begun = False
 
     async def write(self, material: Material) -> AsyncGenerator[str | Written, None]:
         """Pieces of the text, then one `Written`. Raises `DependencyError`, `DeadlineExceeded`."""
@@ -71,11 +75,13 @@ class ModelWriter:
         filtered = CitationFilter(len(material.passages))
         pieces: list[str] = []
         finished: Finished | None = None
-        async with aclosing(self._billed(prompt)) as events:
+        async with aclosing(self._events(prompt)) as events:
             async for event in events:
                 if isinstance(event, Finished):
                     finished = event
                     break
+                if event.joined:
+                    self._trace.degrade("chunks_joined")
                 shown = filtered.feed(event.text)
                 if not pieces:
                     shown = shown.lstrip()  # white space is not yet an answer
@@ -110,65 +116,51 @@ class ModelWriter:
             usage=bill.usage, model=bill.model, labels=labels,
         )  # fmt: skip
 
-    async def _billed(self, prompt: Prompt) -> AsyncGenerator[TextDelta | Finished, None]:
-        """The model's events; what they cost is on the bill however they end."""
-        bill, size = self._bill, 0
-        received: list[str] = []
-        try:
-            async with aclosing(self._stream(prompt)) as stream:
-                async for event in stream:
-                    if isinstance(event, TextDelta):
-                        received.append(event.text)
-                        size += len(event.text.encode("utf-8", "surrogatepass"))
-                        if is_overlong(size, prompt.max_tokens):
-                            bill.overlong()
-                            yield Finished(usage=None, reason="length")
-                            return
-                    elif event.usage is not None:
-                        bill.counted(event.usage, "".join(received))
-                    yield event
-        finally:
-            bill.broken_off("".join(received))
-
     async def _asked(self, model: str, prompt: Prompt) -> None:
         await self._bill.asked(model, prompt)
         self._on_asked()
 
-    async def _stream(self, prompt: Prompt) -> AsyncGenerator[TextDelta | Finished, None]:
-        """The route's events, without the news of who writes, which is noted here."""
-        ladder, left, begun = self._ladder, self._deadline.remaining(), False
+    async def _events(self, prompt: Prompt) -> AsyncGenerator[TextDelta | Finished, None]:
+        """The route's text and its end. What they cost is on the bill however they end, and who
+        writes and how soon is noted."""
+        bill, size = self._bill, 0
+        received: list[str] = []
         stream = self._route.stream(
             prompt,
             tenant=self._tenant,
             priority=self._priority,
             deadline=self._until,
             on_asked=partial(self._asked, prompt=prompt),
-            on_failed=self._bill.failed,
+            on_failed=bill.failed,
             models=self._models,
         )
         try:
             async with aclosing(stream) as events:
                 async for event in events:
                     if isinstance(event, ModelChosen):
-                        begun = True
-                        ladder.observe_first_token(
-                            left - self._deadline.remaining(), self._priority
-                        )
                         self._chosen(event)
                         continue
-                    if isinstance(event, TextDelta) and event.joined:
-                        self._trace.degrade("chunks_joined")
+                    if isinstance(event, Finished):
+                        if event.usage is not None:
+                            bill.counted(event.usage, "".join(received))
+                        yield event
+                        return
+                    received.append(event.text)
+                    size += len(event.text.encode("utf-8", "surrogatepass"))
+                    if is_overlong(size, prompt.max_tokens):
+                        bill.overlong()
+                        yield Finished(usage=None, reason="length")
+                        return
                     yield event
-        except DependencyBusy as error:
-            if tells_of_load(error):
-                ladder.observe_first_token(math.inf, self._priority)
+        except (DependencyBusy, ModelTimedOut, DeadlineExceeded) as error:
+            self._tell_ladder(error)
             raise
-        except (ModelTimedOut, DeadlineExceeded):
-            if not begun:
-                ladder.observe_first_token(left - self._deadline.remaining(), self._priority)
-            raise
+        finally:
+            bill.broken_off("".join(received))
 
     def _chosen(self, chosen: ModelChosen) -> None:
+        self._has_begun = True
+        self._ladder.observe_first_token(self._waited(), self._priority)
         self._bill.model = chosen.name
         own, economy = chosen.name == self._route.name, self._bill.standing == "economy"
         if chosen.instead_of is None:
@@ -176,6 +168,18 @@ class ModelWriter:
                 self._trace.degrade("economy_model")
         elif not (economy and own):  # the route's own model, for a cheap one, is no less
             self._trace.degrade(_PASSED[chosen.instead_of])
+
+    def _tell_ladder(self, error: RagstoneError) -> None:
+        """Of a model that had no room, or did not begin in time."""
+        if isinstance(error, DependencyBusy):
+            if tells_of_load(error):
+                self._ladder.observe_first_token(math.inf, self._priority)
+        elif not self._has_begun:
+            self._ladder.observe_first_token(self._waited(), self._priority)
+
+    def _waited(self) -> float:
+        """Seconds since the route was asked."""
+        return self._left - self._deadline.remaining()
 
 
 def _cuts(finished: Finished, shortened: bool) -> list[str]:
