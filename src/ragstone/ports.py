@@ -645,12 +645,12 @@ class BudgetRecords(BudgetStore, Protocol):
 
     async def put_budget(self, budget: Budget) -> Budget:
         """Made, or changed where tenant, scope, name, period and unit are those of an earlier
-        one, whose id and `created_at` it keeps."""
+        one, whose id and `created_at` it keeps. What usage tells of its present period counts."""
         ...
 
     async def delete_budget(self, tenant: str | None, budget_id: str) -> bool:
         """False if absent, or another tenant's than the one named. Nothing more is granted; what
-        is out may still be reported. Made again, it has another id and counts from 0."""
+        is out may still be reported, and counts if it is made again under the same id."""
         ...
 
     async def spent(

@@ -5,10 +5,12 @@ import pytest
 
 from ragstone.domain.budget import Account, Pool, Spent
 from ragstone.domain.errors import InvalidRequest
+from ragstone.domain.usage import Usage
 from ragstone.ports import LEASE_ANSWER_SECONDS, BudgetRecords, BudgetStore
 from tests.clock import VirtualClock
 from tests.records.budget_samples import (
     DAY,
+    HOUR,
     NEW_YEAR,
     a_budget,
     a_report,
@@ -331,6 +333,57 @@ async def test_a_budget_for_the_same_is_changed_and_keeps_its_id(budgets: Budget
     for other in others:
         assert await budgets.put_budget(other) == other
     assert len(await budgets.budgets("acme")) == 4
+
+
+async def test_a_budget_counts_what_was_used_of_its_period_before_it_was_set(
+    budgets: BudgetRecords, clock: VirtualClock
+) -> None:
+    clock.advance(40 * DAY + 5 * HOUR)
+    today = NEW_YEAR + 40 * DAY
+    embedding = msgspec.structs.replace(
+        a_row(today + HOUR, model="embedder"), usage=Usage(embedding_tokens=9)
+    )
+    rows = (
+        a_row(today - HOUR),  # of yesterday
+        a_row(today),
+        a_row(today + HOUR, user="bob", key_id="key_2", application="search"),
+        a_row(today + HOUR, user="", key_id=""),
+        a_row(today, tenant="other"),
+        embedding,
+    )
+    await budgets.report(a_report(1, usage=rows), seconds=LEASE)
+    for number, (of, expected) in enumerate(
+        [
+            ({}, {"": (28, 0)}),
+            ({"hard_limit": 200, "unit": "nanodollars", "period": "month"}, {"": (28, 35)}),
+            ({"unit": "tokens"}, {"": (42, 0)}),
+            ({"scope": "user", "name": "*"}, {"ann": (14, 0), "bob": (7, 0)}),
+            ({"scope": "user", "name": "ann", "hard_limit": 100}, {"ann": (7, 14)}),
+            ({"scope": "key", "name": "key_2"}, {"key_2": (7, 0)}),
+            ({"scope": "application", "name": "search"}, {"search": (7, 0)}),
+            ({"scope": "user", "name": "zoe"}, {"zoe": (0, 0)}),
+        ]
+    ):
+        made = await budgets.put_budget(a_budget(f"bud_{number}", **of))
+        lines = [line for line in await budgets.spent("acme") if line.budget.id == made.id]
+        assert {line.name: (line.settled, line.hard_settled) for line in lines} == expected, of
+
+
+async def test_a_budget_that_is_removed_and_set_again_goes_on_counting(
+    budgets: BudgetRecords,
+) -> None:
+    first = await budgets.put_budget(a_budget())
+    await given(budgets, a_want(most=30))
+    await budgets.report(
+        a_report(1, (an_account(), 20, 0), usage=(a_row(nanodollars=20),)), seconds=LEASE
+    )
+    assert await budgets.delete_budget("acme", first.id)
+    await budgets.report(a_report(2, usage=(a_row(nanodollars=15),)), seconds=LEASE)
+    await budgets.put_budget(a_budget())
+    assert await standing(budgets) == [(35, 10)]
+    assert await given(budgets, a_want(most=100)) == [55]
+    await budgets.put_budget(a_budget(limit=200))
+    assert await standing(budgets) == [(35, 65)]
 
 
 async def test_each_name_that_spends_has_a_line(budgets: BudgetRecords) -> None:

@@ -1,5 +1,6 @@
 """Budgets: who may spend how much in a day or a month, and what was spent."""
 
+import hashlib
 from datetime import UTC, datetime
 from typing import Final, Literal
 
@@ -37,6 +38,14 @@ class Budget(msgspec.Struct, frozen=True, kw_only=True):
     refused. None: nothing that costs is done beyond `limit`, and what costs nothing goes on."""
     created_at: float = 0.0
     updated_at: float = 0.0
+
+
+def budget_id_of(
+    tenant: str, scope: BudgetScope, name: str, period: BudgetPeriod, unit: BudgetUnit
+) -> str:
+    """Always the same for the same, so that one that is removed and set again goes on counting."""
+    what = msgspec.json.encode([tenant, scope, name, period, unit])
+    return f"bud_{hashlib.sha256(what).hexdigest()[:16]}"
 
 
 def period_bounds(period: BudgetPeriod, at: float) -> tuple[int, int]:

@@ -3,15 +3,26 @@
 from collections.abc import Iterable
 from typing import Final, get_args
 
-from sqlalchemy import Connection, RowMapping, delete, literal, select, tuple_
+from sqlalchemy import (
+    Connection,
+    RowMapping,
+    bindparam,
+    delete,
+    literal,
+    select,
+    tuple_,
+    update,
+)
 
 from ragstone.domain.budget import Budget, Pool, Spent, SpentPlace, period_bounds
-from ragstone.records.slices import Counted, spent_lines
-from ragstone.records.statements import insert_or_change
+from ragstone.records import usage_rows
+from ragstone.records.slices import Counted, counted_before, spent_lines
+from ragstone.records.statements import insert_or_change, insert_or_ignore
 from ragstone.records.tables import budget_accounts as accounts
 from ragstone.records.tables import budgets as table
 
 _ORDER: Final = (table.c.tenant, table.c.created_at, table.c.id)
+_ACCOUNT: Final = tuple(column.name for column in accounts.primary_key)
 _POOLS: Final = len(get_args(Pool))
 
 
@@ -44,7 +55,7 @@ def held_still(connection: Connection, ids: Iterable[str]) -> dict[str, Budget]:
     return {row["id"]: _budget(row) for row in rows.mappings()}
 
 
-def put(connection: Connection, budget: Budget) -> Budget:
+def put(connection: Connection, budget: Budget, *, now: float) -> Budget:
     row = insert_or_change(
         connection,
         table,
@@ -52,7 +63,33 @@ def put(connection: Connection, budget: Budget) -> Budget:
         same=("tenant", "scope", "name", "period", "unit"),
         changing=("soft_limit", "hard_limit", "updated_at"),
     )
-    return _budget(row)
+    made = _budget(row)
+    _count_what_was_used(connection, made, now)
+    return made
+
+
+def _count_what_was_used(connection: Connection, budget: Budget, now: float) -> None:
+    """At least what usage says of its present period: work that was paid while it was not there."""
+    start, end = period_bounds(budget.period, now)
+    used = usage_rows.paid_by_name(connection, budget, first=start, end=end)
+    least = {
+        (budget.id, name, start, pool): amount
+        for name, both in used.items()
+        for pool, amount in counted_before(budget, *both).items()
+        if amount > 0
+    }
+    if not least:
+        return
+    keys = sorted(least)  # in one order for everybody, as in `slice_rows`
+    new = [dict(zip(_ACCOUNT, key, strict=True), settled=0, outstanding=0) for key in keys]
+    insert_or_ignore(connection, accounts, new)
+    same = (accounts.c[name] == bindparam(f"its_{name}") for name in _ACCOUNT)
+    raised = update(accounts).where(*same, accounts.c.settled < bindparam("least"))
+    its = [f"its_{name}" for name in _ACCOUNT]
+    connection.execute(
+        raised.values(settled=bindparam("least")),
+        [dict(zip(its, key, strict=True), least=least[key]) for key in keys],
+    )
 
 
 def remove(connection: Connection, tenant: str | None, budget_id: str) -> bool:

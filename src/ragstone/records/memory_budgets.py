@@ -1,6 +1,6 @@
 """`BudgetRecords` in this process's memory: for tests, simulations and trials."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 
 import msgspec
@@ -27,9 +27,11 @@ from ragstone.records.slices import (
     booked,
     cap_of,
     charged,
+    counted_before,
     freed,
     grant,
     granted,
+    name_counted,
     spent_lines,
     wanted_of,
 )
@@ -105,7 +107,25 @@ class MemoryBudgets:
                 )
                 break
         self._budgets[budget.id] = budget
+        self._count_what_was_used(budget)
         return budget
+
+    def _count_what_was_used(self, budget: Budget) -> None:
+        start, end = period_bounds(budget.period, self._clock.time())
+        sums: defaultdict[str, Counter[Pool]] = defaultdict(Counter)
+        for row in self._usage:
+            name = name_counted(budget, row)
+            if name is None or not start <= row.hour < end:
+                continue
+            amount = row.usage.tokens if budget.unit == "tokens" else row.nanodollars
+            of_models = amount if row.usage.tokens else 0
+            sums[name].update(counted_before(budget, of_models, amount))
+        for name, pools in sums.items():
+            for pool, least in pools.items():
+                account = Account(budget.id, name, start, pool)
+                counted = self._accounts.get(account, Counted())
+                if least > counted.settled:
+                    self._accounts[account] = Counted(least, counted.outstanding)
 
     async def delete_budget(self, tenant: str | None, budget_id: str) -> bool:
         found = self._budgets.get(budget_id)

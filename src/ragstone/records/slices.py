@@ -10,7 +10,16 @@ from collections.abc import Mapping
 
 import msgspec
 
-from ragstone.domain.budget import EACH, AccountReport, Budget, Pool, Spent, Want, period_bounds
+from ragstone.domain.budget import (
+    EACH,
+    AccountReport,
+    Budget,
+    Pool,
+    Spent,
+    UsageRow,
+    Want,
+    period_bounds,
+)
 from ragstone.domain.errors import InvalidRequest
 
 
@@ -34,6 +43,24 @@ class Slice(msgspec.Struct, frozen=True):
 
 def cap_of(budget: Budget, pool: Pool) -> int:
     return budget.limit if pool == "limit" else budget.hard_limit or 0
+
+
+def name_counted(budget: Budget, row: UsageRow) -> str | None:
+    """Under which name the budget counts what the row tells; None: it does not."""
+    if row.tenant != budget.tenant:
+        return None
+    if budget.scope == "tenant":
+        return ""
+    names = {"key": row.key_id, "user": row.user, "application": row.application}
+    name = names[budget.scope]
+    return name if name and budget.name in (EACH, name) else None
+
+
+def counted_before(budget: Budget, of_models: int, of_all: int) -> dict[Pool, int]:
+    """What is counted against it of work that was paid before it was set."""
+    if budget.hard_limit is None:
+        return {"limit": of_all}
+    return {"limit": of_models, "hard": of_all}
 
 
 def wanted_of(budgets: Mapping[str, Budget], want: Want) -> Budget | None:

@@ -65,7 +65,8 @@ class SqlBudgets:
         return names
 
     async def put_budget(self, budget: Budget) -> Budget:
-        return await self._transactions.write(lambda c: budget_rows.put(c, budget))
+        now = self._clock.time()
+        return await self._transactions.write(lambda c: budget_rows.put(c, budget, now=now))
 
     async def delete_budget(self, tenant: str | None, budget_id: str) -> bool:
         return await self._transactions.write(lambda c: budget_rows.remove(c, tenant, budget_id))

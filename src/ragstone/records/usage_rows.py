@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, RowMapping, func, select
+from sqlalchemy import ColumnElement, Connection, RowMapping, case, func, literal, select
 
-from ragstone.domain.budget import UsageBy, UsageRow, UsageTotal
+from ragstone.domain.budget import EACH, Budget, BudgetScope, UsageBy, UsageRow, UsageTotal
 from ragstone.domain.usage import Usage
 from ragstone.records.statements import insert_or_add
 from ragstone.records.tables import usage_hours as table
@@ -19,6 +19,12 @@ _BY: Final[dict[UsageBy, ColumnElement[Any]]] = {
     "user": table.c.user_name,
     "day": table.c.hour - table.c.hour % DAY,
     "hour": table.c.hour,
+}
+_NAMED: Final[dict[BudgetScope, ColumnElement[Any]]] = {
+    "tenant": literal(""),
+    "key": table.c.key_id,
+    "user": table.c.user_name,
+    "application": table.c.application,
 }
 _SUMMED: Final = (
     "questions",
@@ -58,6 +64,28 @@ def totals(
     if tenant is not None:
         query = query.where(table.c.tenant == tenant)
     return in_order([_total(row, by) for row in connection.execute(query).mappings()], by)
+
+
+def paid_by_name(
+    connection: Connection, budget: Budget, *, first: int, end: int
+) -> dict[str, tuple[int, int]]:
+    """What those whom the budget binds used in these hours, in its unit: of language models, and
+    of everything."""
+    name, tokens = _NAMED[budget.scope].label("name"), table.c.input_tokens + table.c.output_tokens
+    amount = tokens if budget.unit == "tokens" else table.c.nanodollars
+    query = (
+        select(name, func.sum(case((tokens > 0, amount), else_=0)), func.sum(amount))
+        .where(table.c.tenant == budget.tenant, table.c.hour >= first, table.c.hour < end)
+        .group_by(name)
+    )
+    found = {row[0]: (int(row[1]), int(row[2])) for row in connection.execute(query)}
+    if budget.scope != "tenant":
+        found.pop("", None)  # work of no key, or of no user
+    return (
+        found
+        if budget.name in ("", EACH)
+        else {name: both for name, both in found.items() if name == budget.name}
+    )
 
 
 def _total(row: RowMapping, by: UsageBy) -> UsageTotal:

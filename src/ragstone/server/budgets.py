@@ -1,6 +1,5 @@
 """Budgets over HTTP: seen, set and removed with the scope `admin`."""
 
-import secrets
 from collections.abc import Mapping, Sequence
 from decimal import Decimal, InvalidOperation
 from typing import Annotated, Final, TypeVar, get_args
@@ -15,6 +14,7 @@ from ragstone.domain.budget import (
     BudgetPeriod,
     BudgetScope,
     BudgetUnit,
+    budget_id_of,
 )
 from ragstone.domain.errors import Forbidden, InvalidRequest, UnknownBudget, did_you_mean
 from ragstone.domain.usage import NANODOLLARS
@@ -136,12 +136,14 @@ def _budget(wanted: BudgetRequest, tenant: str, *, now: float) -> Budget:
                 remedy="Give a hard limit that is at least the limit, or none.",
                 field="hard_limit",
             )
+    name = _whose(scope, wanted.name, tenant)
+    period = _word(wanted.period, _PERIODS, "period")
     return Budget(
-        id=f"bud_{secrets.token_hex(8)}",
+        id=budget_id_of(tenant, scope, name, period, unit),
         tenant=tenant,
         scope=scope,
-        name=_whose(scope, wanted.name, tenant),
-        period=_word(wanted.period, _PERIODS, "period"),
+        name=name,
+        period=period,
         unit=unit,
         limit=limit,
         hard_limit=hard_limit,
