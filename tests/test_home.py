@@ -58,6 +58,17 @@ def test_a_new_home_is_private_and_complete(tmp_path: Path) -> None:
         assert home.tmp.is_dir()
 
 
+def test_a_home_has_a_name_of_its_own_that_stays(tmp_path: Path) -> None:
+    names = []
+    for folder in ("one", "one", "other"):
+        with open_home(tmp_path / folder) as home:
+            names.append(home.installation)
+    assert names[0] == names[1] != names[2]
+    (tmp_path / "one" / "installation").write_bytes(b"\xff../..")
+    with open_home(tmp_path / "one") as home:
+        assert home.installation not in (names[0], "../..")
+
+
 def test_a_home_can_be_opened_again_after_it_was_closed(tmp_path: Path) -> None:
     for _ in range(2):
         with open_home(tmp_path / "home") as home:

@@ -2,6 +2,7 @@
 
 home/
   VERSION          format of the folder, one number
+  installation     a random name, for what is shared with other installations
   lock             held (flock) by the process that works on the folder; names its pid
   server.json      how to reach that process, while it is a running server
   ragstone.toml    settings, where the user put some
@@ -15,6 +16,8 @@ import contextlib
 import errno
 import fcntl
 import os
+import re
+import secrets
 import shutil
 import tempfile
 import time
@@ -38,6 +41,8 @@ _LOCK_PAUSE_SECONDS: Final = 0.02
 
 _LONGEST_FOLDER: Final = 80
 """Bytes; with a name in it, and that name's draft. Linux takes 107, other systems 103."""
+
+_INSTALLATION: Final = re.compile("[0-9a-f]{16}")
 
 _held_locks: set[int] = set()
 
@@ -64,8 +69,10 @@ class ServerInfo(msgspec.Struct, frozen=True, kw_only=True):
 class Home:
     """An opened data folder: locked for this process until `close`. Made by `open_home`."""
 
-    def __init__(self, path: Path, lock: int) -> None:
+    def __init__(self, path: Path, lock: int, installation: str) -> None:
         self.path = path
+        self.installation = installation
+        """Of this folder alone, and of its copies."""
         self._lock: int | None = lock
         self._owner = os.getpid()
         self._published = False
@@ -137,11 +144,12 @@ def open_home(path: Path) -> Home:
                 (path / folder).mkdir(mode=0o700, exist_ok=True)
             _empty(path / "tmp")
             _probe(path / "tmp")
+            installation = _installation(path / "installation")
     except BaseException:
         os.close(lock)
         raise
     _held_locks.add(lock)
-    return Home(path, lock)
+    return Home(path, lock, installation)
 
 
 def read_server(path: Path) -> ServerInfo | None:
@@ -233,6 +241,17 @@ def _check_format(path: Path) -> None:
             f"this version of Ragstone knows formats up to {FORMAT}.",
             remedy="Upgrade Ragstone, or give --home another folder.",
         )
+
+
+def _installation(file: Path) -> str:
+    """Another one from now on where there is none, or a damaged one: nothing is kept under it."""
+    with contextlib.suppress(FileNotFoundError):
+        found = file.read_text(encoding="utf-8", errors="replace").strip()
+        if _INSTALLATION.fullmatch(found):
+            return found
+    made = secrets.token_hex(8)
+    _write_atomically(file, f"{made}\n".encode())
+    return made
 
 
 def _probe(folder: Path) -> None:

@@ -210,7 +210,7 @@ class CacheSettings(_Group):
     """A Valkey or Redis server that all processes share, such as `redis://127.0.0.1:6379/0`.
     Empty: each process keeps its own."""
     prefix: str = Field(default="ragstone", min_length=1, max_length=100)
-    """What keys in it begin with. Servers with different documents need different ones there."""
+    """What keys in it begin with; behind it stands a name of this data folder's own."""
     timeout_seconds: float = Field(default=0.05, gt=0)
     """Longest wait for that server; after it, a miss."""
     max_bytes: int = Field(default=32_000_000, ge=0)

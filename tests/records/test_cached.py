@@ -111,7 +111,7 @@ async def test_own_changes_of_a_collection_are_seen_at_once(cached: CachedRecord
     await cached.delete_document("acme", document.id)
     after = await cached.collection("acme", "default")
     assert after is not None
-    assert after.generation == put.generation + 1
+    assert after.generation > put.generation
     await cached.delete_collection("acme", "default")
     assert await cached.collection("acme", "default") is None
 

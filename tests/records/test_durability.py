@@ -13,7 +13,7 @@ from sqlalchemy import text
 from ragstone.records.engine import open_engine, sqlite_url
 from ragstone.records.sql_records import SqlRecords
 from tests.clock import VirtualClock
-from tests.records.samples import MINILM, a_document
+from tests.records.samples import MINILM, a_document, with_text
 
 WRITER = """
 import asyncio, sys
@@ -122,3 +122,35 @@ async def test_a_closed_database_is_one_file(sqlite_file: Path, clock: VirtualCl
     plain = sqlite3.connect(sqlite_file)
     assert plain.execute("PRAGMA integrity_check").fetchone() == ("ok",)
     plain.close()
+
+
+async def test_records_restored_from_a_backup_never_count_to_a_number_they_had(
+    tmp_path: Path,
+) -> None:
+    file, backup = tmp_path / "records.sqlite3", tmp_path / "backup.sqlite3"
+    clock = VirtualClock()
+
+    async def told(changes: int) -> set[int]:
+        records = SqlRecords.open(sqlite_url(file), clock)
+        await records.ensure_collection("acme", "default", MINILM)
+        seen = set()
+        for number in range(changes):
+            clock.advance(0.5)
+            if number % 2:
+                await records.raise_cache_epoch("acme", None)
+            else:
+                await records.put_documents("acme", "default", [with_text(a_document("a"))])
+            found = await records.collection("acme", "default")
+            assert found is not None
+            seen.add(found.cache_epoch if number % 2 else found.generation)
+        await records.close()
+        return seen
+
+    await told(4)
+    with sqlite3.connect(file) as source, sqlite3.connect(backup) as copy:
+        source.backup(copy)
+    future = await told(6)
+    for left in tmp_path.glob("records.sqlite3*"):
+        left.unlink()
+    backup.rename(file)
+    assert not future & await told(4)

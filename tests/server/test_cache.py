@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from ragstone.pipeline.sweep import Sweeper
 from tests.redis_server import redis_server
 from tests.server.conftest import CARE, Running, Start
 
@@ -65,3 +66,24 @@ async def test_processes_share_what_a_cache_server_keeps(start: Start) -> None:
         assert store["entries"] >= 1
         _, cleared = await first.json("DELETE", "/v1/cache")
         assert cleared["removed"] >= 1
+
+
+async def test_installations_that_share_a_cache_server_leave_one_another_alone(
+    start: Start,
+) -> None:
+    with redis_server() as url:
+        cache = {"url": url, "timeout_seconds": 5}
+        first, second = await start(cache=cache), await start(cache=cache)
+        for each in (first, second):
+            await each.ingest({"care": CARE})
+            await _answer(each)
+        assert (await second.json("DELETE", "/v1/cache"))[1]["removed"] >= 1
+        system = second.system
+        assert system.services.cache is not None
+        sweeper = Sweeper(
+            system.services.cache, system.records, clock=system.clock, pause_seconds=5
+        )
+        assert await sweeper.sweep() == 0
+        assert (await _answer(first))["cache"] == "hit"
+        assert (await _answer(second))["cache"] == "miss"
+        assert first.system.home.installation != second.system.home.installation

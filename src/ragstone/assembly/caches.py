@@ -15,9 +15,10 @@ from ragstone.settings import Settings
 
 
 def open_answer_cache(
-    settings: Settings, guards: Guards, clock: Clock, metrics: Metrics
+    settings: Settings, guards: Guards, clock: Clock, metrics: Metrics, installation: str
 ) -> CacheStore | None:
-    """Shared by all processes where `cache.url` is set, else this process's own.
+    """Shared by all processes of the installation where `cache.url` is set, else this process's
+    own.
 
     Raises `InvalidSettings` for an address that is none."""
     chosen = settings.cache
@@ -25,7 +26,10 @@ def open_answer_cache(
         return None
     if chosen.url:
         store = ValkeyCache(
-            chosen.url, prefix=chosen.prefix, timeout_seconds=chosen.timeout_seconds, clock=clock
+            chosen.url,
+            prefix=f"{chosen.prefix}:{installation}",
+            timeout_seconds=chosen.timeout_seconds,
+            clock=clock,
         )
         return guards.cache(store)
     return _in_memory("answers", chosen.max_bytes, clock, metrics)

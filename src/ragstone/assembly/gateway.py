@@ -77,6 +77,7 @@ async def open_gateway(
             session=session,
             clock=clock,
             metrics=metrics,
+            installation=about.installation,
             board=board,
             buckets=buckets,
         )

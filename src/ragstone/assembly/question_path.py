@@ -34,12 +34,14 @@ def open_services(
     session: aiohttp.ClientSession,
     clock: Clock,
     metrics: Metrics,
+    installation: str,
     board: Board | None = None,
     buckets: SharedBuckets | None = None,
     behind_gateways: bool = False,
 ) -> Services:
     """The services over records, embedder and index, wherever those are.
 
+    `installation` is what its entries in a shared cache server are known by.
     With a `board` the limits of admission hold over all processes that share it, with `buckets`
     those of quotas. What is
     `behind_gateways` has slots of its own for what those hand on; theirs are the server's.
@@ -71,7 +73,7 @@ def open_services(
         index=guards.index(index),
         reranker=open_reranker(settings, session, guards, prices),
         model=open_model(settings, session, guards, ladder.joining_pause, prices),
-        cache=open_answer_cache(settings, guards, clock, metrics),
+        cache=open_answer_cache(settings, guards, clock, metrics, installation),
         clock=clock,
         metrics=metrics,
         ladder=ladder,

@@ -87,6 +87,7 @@ async def open_system(
             session=session,
             clock=clock,
             metrics=metrics,
+            installation=home.installation,
             buckets=buckets,
             behind_gateways=behind_gateways,
         )

@@ -20,9 +20,11 @@ class Collection(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     embedder: EmbedderIdentity
     generation: int
-    """Raised by every change that a search can see, and with `cache_epoch`."""
+    """Raised by every change that a search can see, and with `cache_epoch`; at least to the time of
+    the change in Unix milliseconds, so that no number comes again in records that were restored
+    from a backup."""
     cache_epoch: int = 0
-    """Raised when what is kept of its answers is cleared."""
+    """Raised likewise when what is kept of its answers is cleared."""
     document_count: int
     chunk_count: int
     created_at: float

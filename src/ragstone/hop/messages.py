@@ -80,6 +80,8 @@ class About(msgspec.Struct, frozen=True, kw_only=True):
 
     version: str
     embedder: EmbedderIdentity
+    installation: str
+    """What it keeps in a cache server is under this name."""
     parts: dict[str, bool]
     """Each part of the engine, and whether it is ready."""
 

@@ -145,9 +145,10 @@ async def _earlier(place: _Place) -> list[_Earlier]:
 
 
 def _in_its_order(kept: KeptAnswer, material: Material) -> Similar | None:
-    """None where the kept answer rests on other passages after all."""
+    """None where the kept answer rests on other passages after all. Their texts are compared too:
+    in records that were restored from a backup, versions come again."""
     own = {passage.chunk_id: passage for passage in material.passages}
-    chunks = [passage.chunk_id for passage in told(kept).passages]
-    if set(chunks) != set(own):
+    rests = {passage.chunk_id: passage.text for passage in told(kept).passages}
+    if rests != {chunk: passage.text for chunk, passage in own.items()}:
         return None
-    return Similar(kept, [own[chunk] for chunk in chunks])
+    return Similar(kept, [own[chunk] for chunk in rests])

@@ -2,10 +2,25 @@
 
 Whatever changes a collection updates its row first. On PostgreSQL that row's lock puts the
 writers of one collection in a line, so counters are exact and there is no deadlock.
+
+Generations and epochs are raised to the time at least, in milliseconds: records that were restored
+from a backup go on at later numbers than those they had after it, under which a shared cache may
+still keep answers.
 """
 
 import msgspec
-from sqlalchemy import Connection, RowMapping, Update, select, update
+from sqlalchemy import (
+    BigInteger,
+    Case,
+    Column,
+    Connection,
+    RowMapping,
+    Update,
+    case,
+    literal,
+    select,
+    update,
+)
 
 from ragstone.domain.collection import Collection, EmbedderIdentity
 from ragstone.domain.errors import UnknownCollection
@@ -83,7 +98,7 @@ def mark_deleted(connection: Connection, tenant: str, name: str, *, now: float) 
         .where(_alive)
         .values(
             deleted_at=now,
-            generation=table.c.generation + 1,
+            generation=_raised(table.c.generation, now),
             document_count=0,
             chunk_count=0,
         )
@@ -104,29 +119,34 @@ def take_versions(connection: Connection, tenant: str, name: str, count: int) ->
     return following - count
 
 
-def raise_generation(connection: Connection, tenant: str, name: str) -> bool:
+def raise_generation(connection: Connection, tenant: str, name: str, *, now: float) -> bool:
     """Also locks the collection's row. False if there is none."""
     result = connection.execute(
-        _row(tenant, name).where(_alive).values(generation=table.c.generation + 1)
+        _row(tenant, name).where(_alive).values(generation=_raised(table.c.generation, now))
     )
     return result.rowcount == 1
 
 
-def raise_cache_epoch(connection: Connection, tenant: str, name: str | None) -> list[str]:
+def raise_cache_epoch(
+    connection: Connection, tenant: str, name: str | None, *, now: float
+) -> list[str]:
     """Of one, or of all the tenant has; their names."""
     which = (table.c.tenant == tenant) & _alive
     if name is not None:
         which &= table.c.name == name
     # In one order, so that two of these cannot wait for each other.
     names = connection.scalars(select(table.c.name).where(which).order_by(table.c.name)).all()
-    return [name for name in names if _raise_epoch(connection, tenant, name)]
+    return [name for name in names if _raise_epoch(connection, tenant, name, now)]
 
 
-def _raise_epoch(connection: Connection, tenant: str, name: str) -> bool:
+def _raise_epoch(connection: Connection, tenant: str, name: str, now: float) -> bool:
     result = connection.execute(
         _row(tenant, name)
         .where(_alive)
-        .values(cache_epoch=table.c.cache_epoch + 1, generation=table.c.generation + 1)
+        .values(
+            cache_epoch=_raised(table.c.cache_epoch, now),
+            generation=_raised(table.c.generation, now),
+        )
     )
     return result.rowcount == 1
 
@@ -150,6 +170,11 @@ def unknown(connection: Connection, tenant: str, name: str) -> UnknownCollection
     """The error for a name that the tenant has no collection of."""
     known = [collection.name for collection in of_tenant(connection, tenant)]
     return unknown_collection(name, known)
+
+
+def _raised(counter: "Column[int]", now: float) -> "Case[int]":
+    following, time = counter + 1, literal(int(now * 1000), BigInteger)
+    return case((following > time, following), else_=time)
 
 
 def _row(tenant: str, name: str) -> Update:

@@ -65,6 +65,8 @@ def put(
     tenant: str,
     collection: str,
     documents: Sequence[tuple[Document, str]],
+    *,
+    now: float,
 ) -> Collection:
     """Raises `UnknownCollection`. A tombstone of a document that is put is removed."""
     if not documents:
@@ -73,7 +75,7 @@ def put(
             raise collection_rows.unknown(connection, tenant, collection)
         return unchanged
     latest = {document.id: (document, text) for document, text in documents}
-    if not collection_rows.raise_generation(connection, tenant, collection):
+    if not collection_rows.raise_generation(connection, tenant, collection, now=now):
         raise collection_rows.unknown(connection, tenant, collection)
     before = _chunk_counts(connection, tenant, list(latest))
     insert_or_replace(connection, table, [_row(document) for document, _ in latest.values()])
@@ -105,7 +107,7 @@ def remove(connection: Connection, tenant: str, document_id: str, *, now: float)
     found = find(connection, tenant, document_id)
     if found is None:
         return None
-    if not collection_rows.raise_generation(connection, tenant, found.collection):
+    if not collection_rows.raise_generation(connection, tenant, found.collection, now=now):
         return None  # another process has just deleted the whole collection
     row = connection.execute(
         delete(table)

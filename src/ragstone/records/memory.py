@@ -85,7 +85,7 @@ class MemoryRecords:
         found = self._collections.pop((tenant, name), None)
         if found is None:
             return False
-        self._generations[tenant, name] = (found.generation + 1, found.cache_epoch)
+        self._generations[tenant, name] = (self._raised(found.generation), found.cache_epoch)
         for document in self._of_collection(tenant, name):
             del self._documents[tenant, document.id]
             self._bury(document)
@@ -152,7 +152,7 @@ class MemoryRecords:
     async def raise_generation(self, tenant: str, collection: str) -> None:
         if (found := self._collections.get((tenant, collection))) is not None:
             self._collections[tenant, collection] = msgspec.structs.replace(
-                found, generation=found.generation + 1
+                found, generation=self._raised(found.generation)
             )
 
     async def raise_cache_epoch(self, tenant: str, collection: str | None) -> list[str]:
@@ -160,7 +160,9 @@ class MemoryRecords:
         for name in names:
             found = self._collections[tenant, name]
             self._collections[tenant, name] = msgspec.structs.replace(
-                found, generation=found.generation + 1, cache_epoch=found.cache_epoch + 1
+                found,
+                generation=self._raised(found.generation),
+                cache_epoch=self._raised(found.cache_epoch),
             )
         return names
 
@@ -260,12 +262,16 @@ class MemoryRecords:
         documents = self._of_collection(before.tenant, before.name)
         after = msgspec.structs.replace(
             before,
-            generation=before.generation + 1,
+            generation=self._raised(before.generation),
             document_count=len(documents),
             chunk_count=sum(document.chunk_count for document in documents),
         )
         self._collections[before.tenant, before.name] = after
         return after
+
+    def _raised(self, counter: int) -> int:
+        """As in a database, to the time in milliseconds at least."""
+        return max(counter + 1, int(self._clock.time() * 1000))
 
     def _bury(self, document: Document) -> None:
         self._tombstones[document.tenant, document.collection, document.id] = Tombstone(

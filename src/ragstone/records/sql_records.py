@@ -107,7 +107,10 @@ class SqlRecords:
         self, tenant: str, collection: str, documents: Sequence[tuple[Document, str]]
     ) -> Collection:
         require_own(tenant, collection, (document for document, _ in documents))
-        return await self._write(lambda c: document_rows.put(c, tenant, collection, documents))
+        now = self._clock.time()
+        return await self._write(
+            lambda c: document_rows.put(c, tenant, collection, documents, now=now)
+        )
 
     async def delete_document(self, tenant: str, document_id: str) -> Document | None:
         now = self._clock.time()
@@ -120,10 +123,16 @@ class SqlRecords:
         await self._write(lambda c: document_rows.forget(c, tombstone))
 
     async def raise_generation(self, tenant: str, collection: str) -> None:
-        await self._write(lambda c: collection_rows.raise_generation(c, tenant, collection))
+        now = self._clock.time()
+        await self._write(
+            lambda c: collection_rows.raise_generation(c, tenant, collection, now=now)
+        )
 
     async def raise_cache_epoch(self, tenant: str, collection: str | None) -> list[str]:
-        return await self._write(lambda c: collection_rows.raise_cache_epoch(c, tenant, collection))
+        now = self._clock.time()
+        return await self._write(
+            lambda c: collection_rows.raise_cache_epoch(c, tenant, collection, now=now)
+        )
 
     async def create_job(self, job: Job, source: DocumentSource) -> None:
         await self._write(lambda c: job_rows.create(c, job, source))

@@ -135,6 +135,7 @@ class EngineDoor:
         return About(
             version=__version__,
             embedder=self._system.embedder.identity,
+            installation=self._system.home.installation,
             parts=await self._system.readiness(),
         )
 
