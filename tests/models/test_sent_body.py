@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from ragstone.models.llms.sent_body import SentBody
+from ragstone.models.llms.sent_body import Sending, SentBody
 from tests.clock import VirtualClock
 
 
@@ -19,10 +19,11 @@ class SlowWriter:
 async def test_its_time_begins_when_the_whole_of_it_was_written() -> None:
     clock = VirtualClock()
     writer: Any = SlowWriter(clock)
-    body = SentBody(b"{}", clock.monotonic)
+    sending = Sending(clock.monotonic)
+    body = SentBody(b"{}", sending)
     clock.advance(5.0)
-    assert body.ago() is None
+    assert sending.ago() is None
     await body.write_with_length(writer, None)
-    assert body.ago() == 0.0
+    assert sending.ago() == 0.0
     clock.advance(0.25)
-    assert body.ago() == 0.25
+    assert sending.ago() == 0.25

@@ -84,8 +84,10 @@ class EventStream(Response):
         await sending.send(
             {"type": "http.response.start", "status": 200, "headers": self.raw_headers}
         )
-        if self._opening:
-            await sending.send(_body(self._opening))
+        opening, self._opening = self._opening, b""  # passages: more than the rest of a stream
+        if opening:
+            await sending.send(_body(opening))
+            del opening
         async for event in self._events:
             if event:
                 await sending.send(_body(event))

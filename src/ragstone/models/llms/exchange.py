@@ -17,7 +17,7 @@ import msgspec
 
 from ragstone.domain.errors import InvalidSettings, ModelError, ModelNotFound, RagstoneError
 from ragstone.models.llms.pacing import Pace, StreamPace
-from ragstone.models.llms.sent_body import SentBody
+from ragstone.models.llms.sent_body import Sending, SentBody
 from ragstone.models.llms.sse import EventStreamParser, ServerSentEvent
 from ragstone.models.llms.upstream_errors import UpstreamErrors
 from ragstone.models.llms.watchdog import Limit, Watchdog
@@ -139,8 +139,8 @@ class StreamedModel(ABC):
         """
         now = asyncio.get_running_loop().time()
         ends = now + deadline - self._clock.monotonic()
-        body = SentBody(self._body(prompt), self._clock.monotonic)
-        response = await self._open(body, deadline)
+        sending = Sending(self._clock.monotonic)
+        response = await self._open(SentBody(self._body(prompt), sending), deadline)
         watchdog = Watchdog(
             response.close,
             began=now, first_token=self._limits.first_token, gap=self._limits.gap, ends=ends,
@@ -149,14 +149,14 @@ class StreamedModel(ABC):
         try:
             if response.content_type == "application/json":
                 if text := reading.whole(await self._read_whole(response, deadline, watchdog)):
-                    yield TextDelta(text, waited=body.ago())
+                    yield TextDelta(text, waited=sending.ago())
             else:
                 parser = EventStreamParser()
                 while chunk := await self._read(response, deadline, watchdog, reading):
                     texts, problem = _texts(parser, chunk, reading)
                     if texts:
                         watchdog.hold()
-                        waited = body.ago() if pace.contents == 0 else None
+                        waited = sending.ago() if pace.contents == 0 else None
                         yield TextDelta("".join(texts), joined=joined, waited=waited)
                         pause = pace.rest(len(texts), self._clock.monotonic())
                         joined = await _rest(response, pause, reading)

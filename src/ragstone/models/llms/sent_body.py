@@ -10,21 +10,33 @@ import aiohttp
 from aiohttp.abc import AbstractStreamWriter
 
 
-class SentBody(aiohttp.BytesPayload):
-    """JSON that is posted."""
+class Sending:
+    """When a body was sent. Without the body, which is not to live as long as the answer."""
 
-    def __init__(self, body: bytes, now: Callable[[], float]) -> None:
+    __slots__ = ("_at", "_now")
+
+    def __init__(self, now: Callable[[], float]) -> None:
         """`now` is a monotonic clock, in seconds."""
-        super().__init__(body, content_type="application/json")
         self._now = now
-        self._sent_at: float | None = None
+        self._at: float | None = None
+
+    def ended(self) -> None:
+        self._at = self._now()
 
     def ago(self) -> float | None:
         """Seconds since the whole of it was written; None before that."""
-        return None if self._sent_at is None else self._now() - self._sent_at
+        return None if self._at is None else self._now() - self._at
+
+
+class SentBody(aiohttp.BytesPayload):
+    """JSON that is posted."""
+
+    def __init__(self, body: bytes, sending: Sending) -> None:
+        super().__init__(body, content_type="application/json")
+        self._sending = sending
 
     async def write_with_length(
         self, writer: AbstractStreamWriter, content_length: int | None
     ) -> None:
         await super().write_with_length(writer, content_length)
-        self._sent_at = self._now()
+        self._sending.ended()
