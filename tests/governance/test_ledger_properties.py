@@ -193,9 +193,11 @@ class Budgets(RuleBasedStateMachine):
     def store_is_well(self) -> None:
         self.store.away = self.store.loses_answers = False
 
-    @rule(cap=st.integers(100, 2_000))
-    def set_budget(self, cap: int) -> None:
+    @rule(cap=st.integers(100, 2_000), removed=st.booleans())
+    def set_budget(self, cap: int, removed: bool) -> None:
         self.caps["b1"] = cap
+        if removed:
+            assert self.run(self.store.delete_budget("acme", "b1"))
         self.run(self.store.put_budget(budget(cap)))
         self.beyond = max(self._used_of_b1(), default=0)
 
