@@ -222,6 +222,23 @@ def test_ones_own_addresses(address: str) -> None:
     assert is_self_hosted(address)
 
 
+@pytest.mark.parametrize("model", ["gpt-4o-mini", "anthropic/claude-haiku-4-5", "o3", "Gemini-2"])
+def test_a_proxy_to_a_provider_that_bills_needs_a_price(model: str) -> None:
+    llm = {"model": model, "base_url": "http://litellm:4000/v1"}
+    with pytest.raises(UnknownPrice) as refused:
+        opened(llm=llm)
+    assert refused.value.field == "llm.input_price"
+    assert "0 where it costs nothing" in (refused.value.remedy or "")
+    assert (
+        opened(llm=llm | {"input_price": Decimal(0), "output_price": Decimal(0)}).model(model).free
+    )
+
+
+@pytest.mark.parametrize("model", ["llama-3.3-70b", "gpt-oss-120b", "gpt4all", "orca-2", "o1mini"])
+def test_open_models_at_ones_own_address_are_free(model: str) -> None:
+    assert opened(llm={"model": model, "base_url": "http://vllm:8000/v1"}).model(model).free
+
+
 @pytest.mark.parametrize(
     "address",
     [OPENAI, "http://8.8.8.8/v1", "http://134744072/v1", "https://localhost.example.com/v1",

@@ -1,6 +1,7 @@
 """Settings become prices: configured, from the price list, or free. See docs/prices.md."""
 
 import ipaddress
+import re
 import socket
 from datetime import datetime
 from decimal import Decimal
@@ -22,6 +23,11 @@ _PRIVATE_NAMES: Final = (
 )
 """Last parts of names that the public DNS does not have (RFC 2606, 6761, 6762, 8375; ICANN keeps
 `internal`, `home` and `corp` back), or not for servers."""
+_UNPUBLISHED: Final = re.compile(
+    r"(?:[\w.-]+/)*(?:claude-|gemini-|gpt-[345]|chatgpt-|o[134](?:-|$)|text-embedding-(?:3|ada))",
+    re.I,
+)
+"""Names of models whose makers alone serve them: at one's own address stands a proxy."""
 _WRITING: Final = {"openai": Decimal(1), "anthropic": Decimal("1.25")}
 """Tokens written to a provider's prompt cache, against plain input: OpenAI's cost the same,
 Anthropic's a quarter more (for five minutes; its list prices say so too)."""
@@ -58,7 +64,7 @@ def _of_model(endpoint: LlmEndpoint, position: int, now: datetime) -> Price:
     address = endpoint.base_url or _OWN_ADDRESSES[endpoint.provider]
     given, output = endpoint.input_price, endpoint.output_price
     base: Price | None = FREE
-    if (given is None or output is None) and not is_self_hosted(address):
+    if (given is None or output is None) and is_billed(address, endpoint.model):
         base = _listed(address, endpoint.model, now, writes=True)
     if base is None:
         field = "llm" if not position else f"llm.fallbacks.{position - 1}"
@@ -74,7 +80,7 @@ def _of_embedder(settings: Settings, now: datetime) -> Price:
         return FREE
     address = chosen.base_url or _OWN_ADDRESSES["openai"]
     base: Price | None = FREE
-    if chosen.price is None and not is_self_hosted(address):
+    if chosen.price is None and is_billed(address, chosen.model):
         base = _listed(address, chosen.model, now, writes=False)
     if base is None:
         raise _unknown("embedding model", chosen.model, address, "embedder.price")
@@ -86,7 +92,7 @@ def _of_reranker(settings: Settings) -> Price:
     chosen = settings.reranker
     given, call = chosen.price, chosen.call_price
     if given is None and call is None:
-        if not chosen.base_url or is_self_hosted(chosen.base_url):
+        if not chosen.base_url or not is_billed(chosen.base_url, chosen.model):
             return FREE
         setting = "reranker.price or reranker.call_price"
         raise _unknown("reranker", chosen.model, chosen.base_url, setting)
@@ -140,15 +146,20 @@ def _unknown(what: str, model: str, address: str, setting: str) -> UnknownPrice:
     alike = f" Similar names there: {', '.join(near)}." if near else ""
     host = urlsplit(address).hostname or address
     return UnknownPrice(
-        f"The price of the {what} {model!r} at {host} is not known: {NAME} does not list it.",
+        f"The price of the {what} {model!r} at {host} is not known: {NAME} does not list it there.",
         remedy=f"Set {setting}, in dollars; 0 where it costs nothing.{alike}",
         field=setting.partition(" ")[0],
     )
 
 
+def is_billed(base_url: str, model: str) -> bool:
+    """Whether somebody asks money for the model there, as far as address and name tell."""
+    return not is_self_hosted(base_url) or bool(_UNPUBLISHED.match(model))
+
+
 def is_self_hosted(base_url: str) -> bool:
-    """Whether nobody is billed at this address: a loopback or private one, or a name that the
-    public DNS does not have. Nothing is looked up."""
+    """Whether it is one's own address: a loopback or private one, or a name that the public DNS
+    does not have. Nothing is looked up."""
     host = (urlsplit(base_url).hostname or "").rstrip(".").lower()
     try:
         return not ipaddress.ip_address(host.partition("%")[0]).is_global
