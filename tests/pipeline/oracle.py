@@ -28,7 +28,8 @@ from ragstone.index.memory import MemoryIndex
 from ragstone.models.embedders.fake import HashingEmbedder
 from ragstone.observe.metrics import Metrics
 from ragstone.observe.trace import Trace
-from ragstone.pipeline.answer import answer
+from ragstone.pipeline.answer import answer, begin
+from ragstone.pipeline.asked import Asked
 from ragstone.pipeline.flight import Flights
 from ragstone.pipeline.keeping import Keeping
 from ragstone.pipeline.services import Services
@@ -306,12 +307,12 @@ class Run:
 
 async def _ask(text: str, group: str, services: Services, clock: Clock) -> Answer:
     principal = Principal(tenant=TENANT, groups=frozenset({group}))
-    events = answer(
-        Question(text=text, collection=COLLECTION, top_k=3), principal, ASSISTANT,
-        deadline=Deadline(clock, 60.0), trace=Trace(services.metrics, "0" * 32),
-        services=services, streamed=False,
+    asked = Asked(
+        question=Question(text=text, collection=COLLECTION, top_k=3),
+        principal=principal, application=ASSISTANT,
+        deadline=Deadline(clock, 60.0), trace=Trace(services.metrics, "0" * 32), streamed=False,
     )  # fmt: skip
-    async with aclosing(events):
+    async with aclosing(answer(asked, await begin(asked, services), services)) as events:
         async for event in events:
             if isinstance(event, Done):
                 return event.answer

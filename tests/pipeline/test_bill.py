@@ -28,7 +28,7 @@ from ragstone.governance.token_estimate import TokenEstimates, about_tokens
 from ragstone.models.embedders.fake import HashingEmbedder
 from ragstone.observe.metrics import Metrics
 from ragstone.pipeline.billed import billed_embedder, billed_reranker
-from ragstone.pipeline.settle import Bill, reserve_and_settle
+from ragstone.pipeline.settle import Bill, settled
 from ragstone.pipeline.usage_rows import usage_rows
 from ragstone.ports import Prompt, PromptMessage
 from tests.clock import VirtualClock
@@ -125,9 +125,7 @@ class Minute:
 
 
 def opened(till: Till, metrics: Metrics | None = None, quotas: Minute | None = None):
-    return reserve_and_settle(
-        ANN, PAYER, ledger=till, prices=BOOK, quotas=quotas, metrics=metrics or Metrics()
-    )
+    return settled(Bill(ANN, PAYER, till, BOOK, quotas, metrics or Metrics()))
 
 
 def questions(till: Till) -> list[tuple[str, int, int]]:
@@ -274,9 +272,7 @@ async def test_a_refused_call_to_an_embedder_costs_nothing() -> None:
 
 
 async def test_nothing_is_around_what_is_free() -> None:
-    async with reserve_and_settle(
-        ANN, PAYER, ledger=Till(), prices=PriceBook(), quotas=None, metrics=Metrics()
-    ) as bill:
+    async with settled(Bill(ANN, PAYER, Till(), PriceBook(), None, Metrics())) as bill:
         embedder, reranker = HashingEmbedder(), Reversing()
         assert billed_embedder(embedder, bill) is embedder
         assert billed_reranker(reranker, bill) is reranker

@@ -59,6 +59,7 @@ class World:
             made_at=0.0,
             expires_at=0.0,
             not_found=False,
+            model="m",
             usage=Usage(),
             nanodollars=0,
         )

@@ -18,8 +18,8 @@ from ragstone.models.embedders.fake import HashingEmbedder
 from ragstone.models.llms.fake import ScriptedModel
 from ragstone.observe.metrics import Metrics
 from ragstone.observe.trace import Trace
-from ragstone.pipeline.answer import answer
-from ragstone.pipeline.asked import CacheUse
+from ragstone.pipeline.answer import answer, begin
+from ragstone.pipeline.asked import Asked, CacheUse
 from ragstone.pipeline.flight import Flights
 from ragstone.pipeline.keeping import Keeping
 from ragstone.pipeline.refresh import Refreshes
@@ -49,6 +49,14 @@ def pressed_ladder(level: int) -> LoadLadder:
         clock.advance(0.1)
         ladder.observe_lag(1.0)
     return ladder
+
+
+async def told(asked: Asked, services: Services) -> AsyncGenerator[AnswerEvent, None]:
+    """As a server tells it."""
+    begun = await begin(asked, services)
+    async with aclosing(answer(asked, begun, services)) as events:
+        async for event in events:
+            yield event
 
 
 class World:
@@ -126,11 +134,13 @@ class World:
             ladder=self.ladder, recipe=RECIPE, keeping=self.keeping,
             flights=self.flights, refreshes=self.refreshes, semantic=self.semantic,
         )  # fmt: skip
-        return answer(
-            Question(**{"collection": "help", **more, "text": text}), principal, ASSISTANT,
+        asked = Asked(
+            question=Question(**{"collection": "help", **more, "text": text}),
+            principal=principal, application=ASSISTANT,
             deadline=Deadline(self.clock, seconds), trace=Trace(self.metrics, "0" * 32),
-            services=services, streamed=streamed, cache=cache,
+            streamed=streamed, cache=cache,
         )  # fmt: skip
+        return told(asked, services)
 
     async def ask(self, text: str = ASKED, **more: Any) -> tuple[list[str], Answer]:
         """The deltas and the answer."""

@@ -71,6 +71,22 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     trace_id: str
 
 
+class Telling(msgspec.Struct, frozen=True, kw_only=True):
+    """The part of an `Answer` that is of the request that it is told to; the rest is `kept.Told`.
+
+    Of a kept answer that is told whole: nothing is written, so nothing is used."""
+
+    usage: Usage = Usage()
+    timings_ms: dict[str, float]
+    degraded: list[str]
+    notices: list[Notice]
+    cache: CacheOutcome = "hit"
+    cache_tier: CacheTier = "question"
+    cache_age_seconds: float
+    receipt: Receipt
+    trace_id: str
+
+
 class PassagesFound(msgspec.Struct, frozen=True, tag="passages", tag_field="type"):
     """The evidence, before the first word of the answer."""
 

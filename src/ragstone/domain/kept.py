@@ -35,6 +35,8 @@ class KeptAnswer(msgspec.Struct, frozen=True, kw_only=True):
     """Both in Unix seconds."""
     not_found: bool
     """Whether it says that there is no answer."""
+    model: str
+    """Who wrote it."""
     usage: Usage
     nanodollars: int
     """What it cost to make."""

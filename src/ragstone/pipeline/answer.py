@@ -1,25 +1,23 @@
 """One question, top to bottom: every stage, in order.
 
-`answer` is what one client goes through: it is let in, and told a kept answer, one that is being
-made for somebody else, or its own. `afresh` makes one. Stages know nothing of one another. Each is
-timed, and none begins after the deadline. What was left out on the way is on the trace, and so in
-the response.
+`begin` looks whether an answer is kept. `answer` is what one client goes through then: it is told
+that, or let in, and told one that is being made for somebody else, or its own. `afresh` makes one.
+Stages know nothing of one another. Each is timed, and none begins after the deadline. What was
+left out on the way is on the trace, and so in the response.
 """
 
 from collections.abc import AsyncGenerator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing
+from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
 from ragstone.domain.answer import AnswerEvent, CitationsChecked, Delta, Done, PassagesFound
-from ragstone.domain.application import Application
 from ragstone.domain.errors import InternalError
 from ragstone.domain.kept import KeptAnswer
-from ragstone.domain.principal import Principal
-from ragstone.domain.query import Question
 from ragstone.observe.trace import Trace, new_trace_id
 from ragstone.pipeline.admit import admit
-from ragstone.pipeline.asked import Asked, CacheUse
+from ragstone.pipeline.asked import Asked
 from ragstone.pipeline.billed import billed_embedder, billed_reranker
 from ragstone.pipeline.embed import embed
 from ragstone.pipeline.events import Written
@@ -34,9 +32,9 @@ from ragstone.pipeline.rerank import rerank, unless_overloaded
 from ragstone.pipeline.retrieve import retrieve
 from ragstone.pipeline.semantic import recall_similar, remember_similar
 from ragstone.pipeline.services import Services
-from ragstone.pipeline.settle import Bill, reserve_and_settle
+from ragstone.pipeline.settle import Bill, settled
 from ragstone.pipeline.stage import Stage
-from ragstone.pipeline.tell import as_events, compose, replay, retell
+from ragstone.pipeline.tell import as_events, compose, replay, replay_json, retell
 from ragstone.pipeline.understand import understand
 from ragstone.ports import Permit
 from ragstone.resilience.deadline import Deadline
@@ -45,44 +43,59 @@ _MOST_FLIGHTS: Final = 3
 """That a question joins one after another; then it goes alone."""
 
 
-async def answer(
-    question: Question,
-    principal: Principal,
-    application: Application,
-    *,
-    deadline: Deadline,
-    trace: Trace,
-    services: Services,
-    weight: int = 1,
-    streamed: bool = True,
-    cache: CacheUse = "use",
-) -> AsyncGenerator[AnswerEvent, None]:
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """A question that may be answered: what is kept for it, and who pays for the rest."""
+
+    found: LookedUp
+    bill: Bill
+    """Open: it is closed by whoever tells the answer."""
+
+
+async def begin(asked: Asked, s: Services) -> Begun:
+    """Stages 2 and 3, which most questions of a busy day end with: an ordinary call, in which
+    nothing is set up that a kept answer does not need.
+
+    Raises `BudgetExhausted` at a hard limit, `DeadlineExceeded`, `UnknownCollection`.
+    """
+    bill = _bill(asked, s)
+    await bill.open()
+    try:
+        async with Stage("recall", asked.deadline, asked.trace):
+            found = await look_up(asked, bill.standing, s)
+    except BaseException:
+        bill.close()
+        raise
+    if found.kept is not None and found.is_due:
+        s.refreshes.begin(found.key, partial(refresh, asked, s), made_at=found.kept.made_at)
+    return Begun(found, bill)
+
+
+def kept_json(asked: Asked, kept: KeptAnswer, bill: Bill, s: Services) -> bytes:
+    """The kept answer, whole, as JSON: for clients that get no stream."""
+    try:
+        return replay_json(kept, asked, bill, now=s.clock.time())
+    finally:
+        bill.close()
+
+
+async def answer(asked: Asked, begun: Begun, s: Services) -> AsyncGenerator[AnswerEvent, None]:
     """Tells the answer as it comes: passages, deltas, citations, done.
 
-    `weight` is in slots of admission. Not `streamed` says that nobody sees what comes before
-    `Done`, so that a model which breaks off can still be replaced. Raises `RagstoneError`s;
-    closing the iterator ends all work that nobody else waits for, and settles what was used.
+    Raises `RagstoneError`s; closing the iterator ends all work that nobody else waits for, and
+    settles what was used.
     """
-    s = services
-    asked = Asked(
-        question=question, principal=principal, application=application,
-        deadline=deadline, trace=trace, weight=weight, streamed=streamed, cache=cache,
-    )  # fmt: skip
+    found, bill = begun.found, begun.bill
     async with AsyncExitStack() as admitted, AsyncExitStack() as billed:
-        permit = await admitted.enter_async_context(_admission(asked, s))
-        bill = await billed.enter_async_context(_billing(asked, s))
-        async with Stage("recall", deadline, trace):
-            found = await look_up(asked, bill.standing, s)
+        await billed.enter_async_context(settled(bill))
         if found.kept is not None:
-            if found.is_due:
-                again = partial(refresh, asked, s)
-                s.refreshes.begin(found.key, again, made_at=found.kept.made_at)
             given = replay(found.kept, asked, bill, tier="question", now=s.clock.time())
-            for event in as_events(given, streamed=streamed):
+            for event in as_events(given, streamed=asked.streamed):
                 yield event
             return
 
-        if s.flights is None or cache == "off":
+        permit = await admitted.enter_async_context(_admission(asked, s))
+        if s.flights is None or asked.cache == "off":
             events = afresh(asked, found, permit, bill, s)
         else:
             events = together(asked, found, permit, bill, admitted, billed, s)
@@ -247,7 +260,7 @@ async def refresh(asked: Asked, s: Services, given: KeptAnswer | None = None) ->
     """
     trace = Trace(s.metrics, new_trace_id())
     own = asked.in_background(trace, Deadline(s.clock, asked.deadline.seconds))
-    async with _admission(own, s) as permit, _billing(own, s, questions=0) as bill:
+    async with _admission(own, s) as permit, settled(_bill(own, s), questions=0) as bill:
         async with Stage("recall", own.deadline, trace):
             found = await look_up(own, bill.standing, s)
         async with aclosing(afresh(own, found, permit, bill, s)) as events:
@@ -264,9 +277,8 @@ def _admission(asked: Asked, s: Services) -> AbstractAsyncContextManager[Permit]
     )  # fmt: skip
 
 
-def _billing(asked: Asked, s: Services, *, questions: int = 1) -> AbstractAsyncContextManager[Bill]:
-    return reserve_and_settle(
+def _bill(asked: Asked, s: Services) -> Bill:
+    return Bill(
         asked.principal, asked.spender,
-        ledger=s.ledger, prices=s.prices, quotas=s.quotas, metrics=s.metrics, trace=asked.trace,
-        estimates=s.estimates, questions=questions,
+        s.ledger, s.prices, s.quotas, s.metrics, asked.trace, s.estimates,
     )  # fmt: skip

@@ -1,7 +1,8 @@
 """A question with everything that comes with it, as the stages of `answer` hand it on."""
 
-from dataclasses import dataclass, replace
 from typing import Literal
+
+import msgspec
 
 from ragstone.domain.application import Application
 from ragstone.domain.budget import Spender
@@ -14,8 +15,7 @@ CacheUse = Literal["use", "refresh", "off"]
 """`refresh`: made anew, and kept. `off`: neither looked for nor kept, nor shared."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
+class Asked(msgspec.Struct, frozen=True, kw_only=True):
     """Who asks what, until when, and how the answer is wanted."""
 
     question: Question
@@ -26,7 +26,8 @@ class Asked:
     weight: int = 1
     """In slots of admission."""
     streamed: bool = True
-    """False: nobody sees the deltas."""
+    """False: nobody sees what comes before the end, so a model that breaks off can still be
+    replaced."""
     cache: CacheUse = "use"
     background: bool = False
     """Nobody waits for it."""
@@ -53,7 +54,7 @@ class Asked:
 
     def in_background(self, trace: Trace, deadline: Deadline) -> "Asked":
         """The same, asked by the server itself to have a fresh answer ready."""
-        return replace(
+        return msgspec.structs.replace(
             self,
             trace=trace,
             deadline=deadline,

@@ -33,7 +33,7 @@ from ragstone.pipeline.services import Recipe
 from ragstone.ports import CacheStore, Clock, Prompt
 from ragstone.resilience.ladder import costs_quality
 
-_FORMAT: Final = 2
+_FORMAT: Final = 3
 """Of `KeptAnswer` and `Told`: raised when they change, so that old entries are not found."""
 
 _DECODER: Final = msgspec.msgpack.Decoder(KeptAnswer)
@@ -175,6 +175,7 @@ def kept_from(answer: Answer, collection: Collection, *, life: float, clock: Clo
         made_at=now,
         expires_at=now + life,
         not_found=answer.answer_kind == "not_found",
+        model=answer.model,
         usage=answer.usage,
         nanodollars=answer.receipt.nanodollars,
     )

@@ -6,7 +6,6 @@ nothing. Each attempt at a model has its own reservation, and each ends in one o
 provider's own count, our estimate where it was broken off, or nothing where it never began.
 """
 
-import asyncio
 from collections.abc import Awaitable
 from types import TracebackType
 from typing import Final, Literal, TypeVar
@@ -32,7 +31,6 @@ from ragstone.pipeline.usage_rows import usage_row, usage_rows
 from ragstone.ports import Ledger, Prompt, Quotas
 
 _log = structlog.get_logger("ragstone.settle")
-_UNDECIDED: Final = "error"
 _NOTHING: Final = Usage()
 _T = TypeVar("_T")
 
@@ -44,33 +42,22 @@ _STAGES: Final[dict[ChargeKind, Stage]] = {
 }
 
 
-class reserve_and_settle:  # noqa: N801 - a context, as it reads where it is used
-    """The bill of one request, which is closed however the request ends.
+class settled:  # noqa: N801 - a context, as it reads where it is used
+    """Ends a bill however the request ends, and begins it where nobody has.
 
-    `questions`: as how many it counts in the usage report. `async with` raises `BudgetExhausted`
-    at a hard limit, and `RecordsUnavailable`. A class, not a generator, which costs more.
+    `questions`: as how many it counts in the usage report. `async with` raises what `Bill.open`
+    raises. A class, not a generator, which costs more.
     """
 
     __slots__ = ("_bill", "_questions")
 
-    def __init__(
-        self,
-        principal: Principal,
-        spender: Spender,
-        *,
-        ledger: Ledger,
-        prices: PriceBook,
-        quotas: Quotas | None,
-        metrics: Metrics,
-        trace: Trace | None = None,
-        estimates: TokenEstimates | None = None,
-        questions: int = 1,
-    ) -> None:
-        self._bill = Bill(principal, spender, ledger, prices, quotas, metrics, trace, estimates)
+    def __init__(self, bill: "Bill", questions: int = 1) -> None:
+        self._bill = bill
         self._questions = questions
 
     async def __aenter__(self) -> "Bill":
-        await self._bill.open()
+        if not self._bill.is_open:
+            await self._bill.open()
         return self._bill
 
     async def __aexit__(
@@ -79,11 +66,7 @@ class reserve_and_settle:  # noqa: N801 - a context, as it reads where it is use
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        bill = self._bill
-        left = kind is not None and issubclass(kind, asyncio.CancelledError | GeneratorExit)
-        if left and bill.outcome == _UNDECIDED:  # a client may also leave after the last event
-            bill.outcome = "cancelled"
-        bill.close(self._questions)
+        self._bill.close(self._questions)
 
 
 class Call:
@@ -126,7 +109,6 @@ class Bill:
         """Of all charges so far."""
         self.model = "none"
         """Who wrote, or was asked last."""
-        self.outcome = _UNDECIDED
         self.standing: Standing = "normal"
         """How the budgets were when the question came."""
         self.cached = False
@@ -145,11 +127,13 @@ class Bill:
         self._attempt: Call | None = None
         """The one at a language model that is under way."""
         self._sharers: list[Spender] = []
+        self.is_open = False
         self._closed = False
 
     async def open(self) -> None:
         """Raises `BudgetExhausted` at a hard limit, and `RecordsUnavailable`."""
         self.standing = await self.refusable(self._ledger.standing(self.spender))
+        self.is_open = True
 
     # Language models
 
@@ -281,7 +265,7 @@ class Bill:
         spent = sum(each.nanodollars for each in self._charges if each.kind == "generation")
         self.saved("routing", self.prices.model(best).cost(written.usage) - spent)
 
-    def close(self, questions: int) -> None:
+    def close(self, questions: int = 1) -> None:
         """Charges what is still open at its estimate, and counts the request."""
         self._closed = True
         for call in tuple(self._open):

@@ -1,22 +1,23 @@
 """The end of the path: what the stages made becomes the answer that is told."""
 
-from typing import Final, Literal
+from typing import Final
 
 import msgspec
 
 from ragstone.domain.answer import (
     Answer,
     AnswerEvent,
+    CacheTier,
     CitationsChecked,
     Delta,
     Done,
     Notice,
     PassagesFound,
+    Telling,
 )
 from ragstone.domain.errors import RagstoneError
 from ragstone.domain.kept import KeptAnswer
 from ragstone.domain.passage import Passage
-from ragstone.domain.usage import Usage
 from ragstone.observe.trace import Trace
 from ragstone.pipeline.asked import Asked
 from ragstone.pipeline.events import Written
@@ -24,17 +25,16 @@ from ragstone.pipeline.recall import told
 from ragstone.pipeline.settle import Bill
 from ragstone.resilience.ladder import costs_quality
 
-CacheTier = Literal["question", "prompt", "semantic"]
-
+_ENCODER: Final = msgspec.json.Encoder()
 _PIECE_CHARS: Final = 80
 """Of a kept answer that is told as a stream: a line of text at a time."""
 
 
-def outcome_of(answer: Answer) -> str:
+def outcome_of(degraded: list[str], *, not_found: bool) -> str:
     """The `outcome` label of an answer that was given."""
-    if any(map(costs_quality, answer.degraded)):
+    if any(map(costs_quality, degraded)):
         return "degraded"
-    return "abstained" if answer.answer_kind == "not_found" else "ok"
+    return "abstained" if not_found else "ok"
 
 
 def replay(
@@ -48,34 +48,52 @@ def replay(
 ) -> Answer:
     """A kept answer as if it were new: this request's trace, and no usage. `passages`: this
     request's, where it has looked for them itself."""
-    trace, content = asked.trace, told(kept)
+    content, telling = told(kept), _telling(kept, asked, bill, tier, now)
     citations = content.citations
     if passages is not None:
         citations = [
             msgspec.structs.replace(citation, score=passages[citation.number - 1].scores.fused)
             for citation in citations
         ]
-    bill.cached, bill.model = True, content.model
-    bill.saved("answer_cache", kept.nanodollars)
-    given = Answer(
+    return Answer(
         answer=content.answer,
         answer_kind=content.answer_kind,
         citations=citations,
         passages=content.passages if passages is None else passages,
-        usage=Usage(),
+        usage=telling.usage,
+        timings_ms=telling.timings_ms,
+        degraded=telling.degraded,
+        notices=telling.notices,
+        cache=telling.cache,
+        cache_tier=telling.cache_tier,
+        cache_age_seconds=telling.cache_age_seconds,
+        receipt=telling.receipt,
+        collection=content.collection,
+        model=content.model,
+        trace_id=telling.trace_id,
+    )
+
+
+def replay_json(kept: KeptAnswer, asked: Asked, bill: Bill, *, now: float) -> bytes:
+    """What `replay` gives for the same question, as JSON: the kept bytes with this request's
+    fields behind them, which are all that is encoded."""
+    own = _ENCODER.encode(_telling(kept, asked, bill, "question", now))
+    return b"%b,%b" % (kept.told[:-1], own[1:])
+
+
+def _telling(kept: KeptAnswer, asked: Asked, bill: Bill, tier: CacheTier, now: float) -> Telling:
+    trace = asked.trace
+    bill.cached, bill.model = True, kept.model
+    bill.saved("answer_cache", kept.nanodollars)
+    return Telling(
         timings_ms=_timings(trace),
-        degraded=list(trace.degraded),
+        degraded=trace.degraded,
         notices=_notices(trace, asked),
-        cache="hit",
         cache_tier=tier,
         cache_age_seconds=round(max(0.0, now - kept.made_at), 3),
         receipt=bill.receipt(),
-        collection=content.collection,
-        model=content.model,
         trace_id=trace.id,
     )
-    bill.outcome = outcome_of(given)
-    return given
 
 
 def as_events(answer: Answer, *, streamed: bool) -> list[AnswerEvent]:
@@ -99,7 +117,7 @@ def retell(event: AnswerEvent, asked: Asked, leader: Asked, bill: Bill) -> Answe
     made = event.answer
     asked.trace.followed = leader.trace.id
     joined = made.cache != "hit"
-    bill.cached, bill.model, bill.outcome = True, made.model, outcome_of(made)
+    bill.cached, bill.model = True, made.model
     if joined:
         bill.saved("shared", made.receipt.nanodollars)
     else:
@@ -138,7 +156,6 @@ def compose(
         model=written.model,
         trace_id=trace.id,
     )
-    bill.outcome = outcome_of(given)
     return given
 
 

@@ -14,8 +14,8 @@ from ragstone.domain.answer import Answer, AnswerEvent, Delta, Done
 from ragstone.domain.application import Application
 from ragstone.domain.errors import InvalidFilter, InvalidRequest, PayloadTooLarge, RagstoneError
 from ragstone.domain.query import Filter, Filters, Question, SearchMode, Turn
-from ragstone.pipeline.answer import answer
-from ragstone.pipeline.asked import CacheUse
+from ragstone.pipeline.answer import Begun, answer, begin, kept_json
+from ragstone.pipeline.asked import Asked, CacheUse
 from ragstone.pipeline.tell import outcome_of
 from ragstone.server.call import Call, unexpected
 from ragstone.server.errors import ErrorBody, ErrorResponse, error_body, stopping
@@ -60,11 +60,10 @@ async def post_answer(call: Call) -> Response:
         top_k=request.top_k or call.system.settings.retrieval.top_k,
         mode=request.mode,
     )
-    call.app = ASSISTANT.name
-    if not request.stream:
-        return call.json(await whole_answer(call, question, ASSISTANT, cache=request.cache))
-    events = tell(call, question, ASSISTANT, cache=request.cache)
-    return await stream_response(call, events, _encode_event, _encode_error)
+    asked = asked_of(call, question, ASSISTANT, streamed=request.stream, cache=request.cache)
+    if request.stream:
+        return await stream_response(call, tell(call, asked), _encode_event, _encode_error)
+    return call.said(await _whole_json(call, asked))
 
 
 def checked_question(text: str, application: Application) -> str:
@@ -95,30 +94,27 @@ def checked_filters(filters: list[Filter]) -> tuple[Filter, ...]:
     return tuple(filters)
 
 
+def asked_of(
+    call: Call, question: Question, application: Application, *, streamed: bool, cache: CacheUse
+) -> Asked:
+    """The question as the pipeline takes it."""
+    call.app = application.name
+    return Asked(
+        question=question, principal=call.principal, application=application,
+        deadline=call.deadline, trace=call.trace, weight=call.weight,
+        streamed=streamed, cache=cache,
+    )  # fmt: skip
+
+
 async def tell(
-    call: Call,
-    question: Question,
-    application: Application,
-    *,
-    streamed: bool = True,
-    cache: CacheUse = "use",
+    call: Call, asked: Asked, begun: Begun | None = None
 ) -> AsyncGenerator[AnswerEvent, None]:
     """The pipeline's events for this call; first-token and gap times are measured here."""
     system = call.system
-    metrics, model = system.metrics, system.model_name
+    metrics, model, services = system.metrics, system.model_name, system.services
     gaps = metrics.inter_token.labels(model)
     last = 0.0
-    events = answer(
-        question,
-        call.principal,
-        application,
-        deadline=call.deadline,
-        trace=call.trace,
-        services=system.services,
-        weight=call.weight,
-        streamed=streamed,
-        cache=cache,
-    )
+    events = answer(asked, begun or await begin(asked, services), services)
     async with aclosing(events) as stream:
         async for event in stream:
             if isinstance(event, Delta):
@@ -126,23 +122,36 @@ async def tell(
                 if last:
                     gaps.observe(now - last)
                 else:
-                    metrics.first_token.labels(application.name, model).observe(now)
+                    metrics.first_token.labels(call.app, model).observe(now)
                 last = now
             elif isinstance(event, Done):
-                call.outcome, call.cache = outcome_of(event.answer), event.answer.cache
-                if event.answer.cache == "joined":  # it is on the bill of whoever asked first
-                    receipt = event.answer.receipt
-                    call.trace.nanodollars = receipt.nanodollars // receipt.shared_by
+                _note(call, event.answer)
             yield event
 
 
-async def whole_answer(
-    call: Call, question: Question, application: Application, *, cache: CacheUse = "use"
-) -> Answer:
+def _note(call: Call, made: Answer) -> None:
+    """What the call's log line and metrics say of the answer."""
+    call.outcome = outcome_of(made.degraded, not_found=made.answer_kind == "not_found")
+    call.cache = made.cache
+    if made.cache == "joined":  # it is on the bill of whoever asked first
+        call.trace.nanodollars = made.receipt.nanodollars // made.receipt.shared_by
+
+
+async def whole_answer(call: Call, asked: Asked) -> Answer:
     """The answer, unless the client leaves before it is there."""
-    events = tell(call, question, application, streamed=False, cache=cache)
     async with call.client.listening():
-        return await _last(call, events)
+        return await _last(call, tell(call, asked))
+
+
+async def _whole_json(call: Call, asked: Asked) -> bytes:
+    """The same as JSON. A kept answer is told as its bytes, without being decoded for that."""
+    async with call.client.listening():
+        begun = await begin(asked, call.system.services)
+        if (kept := begun.found.kept) is None:
+            return _ENCODER.encode(await _last(call, tell(call, asked, begun)))
+    call.outcome = outcome_of(call.trace.degraded, not_found=kept.not_found)
+    call.cache = "hit"
+    return kept_json(asked, kept, begun.bill, call.system.services)
 
 
 async def _last(call: Call, events: AsyncGenerator[AnswerEvent, None]) -> Answer:

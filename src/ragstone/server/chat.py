@@ -26,7 +26,13 @@ from ragstone.domain.errors import InvalidRequest, UnknownModel, did_you_mean
 from ragstone.domain.query import Question, Turn
 from ragstone.domain.usage import Receipt, Usage
 from ragstone.pipeline.asked import CacheUse
-from ragstone.server.answers import checked_question, stream_response, tell, whole_answer
+from ragstone.server.answers import (
+    asked_of,
+    checked_question,
+    stream_response,
+    tell,
+    whole_answer,
+)
 from ragstone.server.call import Call
 from ragstone.server.errors import ErrorBody, ErrorResponse
 
@@ -192,15 +198,14 @@ async def post_chat_completion(call: Call) -> Response:
     _check_supported(request)
     application, collection = await _resolve(call, request.model)
     question = _question(call, request, application, collection)
-    call.app = application.name
-    cache = _cache_use(call)
+    asked = asked_of(
+        call, question, application, streamed=bool(request.stream), cache=_cache_use(call)
+    )
     if not request.stream:
-        answer = await whole_answer(call, question, application, cache=cache)
-        return call.json(_completion(call, request.model, answer))
+        return call.json(_completion(call, request.model, await whole_answer(call, asked)))
     include_usage = request.stream_options is not None and request.stream_options.include_usage
     writer = _ChunkWriter(call, request.model, include_usage=include_usage)
-    events = tell(call, question, application, cache=cache)
-    return await stream_response(call, events, writer.encode, _encode_error)
+    return await stream_response(call, tell(call, asked), writer.encode, _encode_error)
 
 
 def _cache_use(call: Call) -> CacheUse:

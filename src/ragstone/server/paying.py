@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 
 from ragstone.domain.budget import Spender
 from ragstone.pipeline.billed import billed_embedder, own_embedder
-from ragstone.pipeline.settle import reserve_and_settle
+from ragstone.pipeline.settle import Bill, settled
 from ragstone.ports import Embedder
 from ragstone.server.call import Call
 
@@ -27,9 +27,6 @@ async def paid_embedder(call: Call, application: str) -> AsyncIterator[Embedder]
         user=principal.user,
         application=application,
     )
-    async with reserve_and_settle(
-        principal, spender,
-        ledger=s.ledger, prices=s.prices, quotas=s.quotas, metrics=s.metrics, trace=call.trace,
-        questions=0,
-    ) as bill:  # fmt: skip
+    bill = Bill(principal, spender, s.ledger, s.prices, s.quotas, s.metrics, call.trace)
+    async with settled(bill, questions=0):
         yield billed_embedder(s.embedder, bill)
