@@ -1,4 +1,4 @@
-"""`budgets` and `usage`: what they print, and how wrong input is answered.
+"""`budgets`, `usage`, `cache` and estimates: what they print, and how wrong input is answered.
 
 The commands run in this process: a process of its own would take seconds for each, most of them
 to import what is imported here already.
@@ -138,3 +138,19 @@ def test_wrong_input_is_answered_in_a_clear_sentence(
 def test_no_data_folder_is_made_to_look_into_it(run: Run) -> None:
     for command in (("budgets", "list"), ("usage",)):
         assert "home_missing" in run(*command).stderr
+
+
+def test_cache_stats_say_which_tier_is_off(run: Run) -> None:
+    run("budgets", "set", "--limit", "5")  # makes the data folder
+    shown = run("cache", "stats")
+    assert shown.returncode == 0, shown.stderr
+    assert "The semantic tier is off: cache.semantic." in shown.stdout
+    assert json.loads(run("--json", "cache", "stats").stdout)["semantic"] is False
+
+
+def test_an_estimate_names_what_it_cannot_read_once(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "odd.bin").write_bytes(b"\x00\x01")
+    (tmp_path / "fine.md").write_text("Wool is washed by hand.")
+    told = run("ingest", "--estimate", "odd.bin", "fine.md")
+    assert (told.returncode, told.stdout[:12]) == (1, "1 documents,")
+    assert told.stderr.startswith("odd.bin cannot be read: it is a binary file")

@@ -26,8 +26,11 @@ def show_stats(typer_context: typer.Context) -> None:
     uses = [{**use, "hit_ratio": _percent(use["hit_ratio"])} for use in found["caches"]]
     columns = ("cache", "hit_ratio", "hits", "joined", "misses", "stale", "false_hits")
     print_rows(context, uses, columns, empty="No caches.")
-    if off := found["semantic_off"]:
-        typer.echo(f"The semantic tier has switched itself off in {off} processes.")
+    if not found["semantic"]:
+        typer.echo("The semantic tier is off: cache.semantic.")
+    elif off := found["semantic_off"]:
+        processes = "process" if off == 1 else "processes"
+        typer.echo(f"The semantic tier has switched itself off in {off} {processes}.")
     typer.echo()
     figures = ("holds", "store", "entries", "bytes", "max_bytes", "available")
     stores = [{**store, "available": _yes(store["available"])} for store in found["stores"]]

@@ -79,7 +79,9 @@ def _estimate_in_words(found: dict[str, Any]) -> str:
 
 def _tell_errors(errors: list[dict[str, Any]]) -> None:
     for error in errors:
-        typer.secho(f"{error['external_id']}: {error['message']}", fg="red", err=True)
+        name, message = error["external_id"], error["message"]
+        told = message if message.startswith(f"{name} ") else f"{name}: {message}"
+        typer.secho(told, fg="red", err=True)
 
 
 def jobs(typer_context: typer.Context) -> None:

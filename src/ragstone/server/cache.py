@@ -45,8 +45,10 @@ class StoreView(msgspec.Struct, frozen=True, kw_only=True):
 class CacheView(msgspec.Struct, frozen=True):
     caches: list[CacheUse]
     stores: list[StoreView]
-    semantic_off: int = 0
-    """Processes in which the semantic tier has switched itself off."""
+    semantic: bool
+    """Whether the semantic tier is configured: `cache.semantic`."""
+    semantic_off: int
+    """Processes in which it has switched itself off."""
 
 
 class Cleared(msgspec.Struct, frozen=True):
@@ -69,7 +71,8 @@ async def get_cache(call: Call) -> Response:
         counted[labels["cache"], "false"] = value
     uses = [_use(name, counted) for name in _CACHES]
     off = int(sum(value for _, value in metrics.values("rag_cache_semantic_off")))
-    return call.json(CacheView(uses, _stores(metrics, stats), off))
+    has_semantic = call.system.services.semantic is not None
+    return call.json(CacheView(uses, _stores(metrics, stats), has_semantic, off))
 
 
 async def delete_cache(call: Call) -> Response:
