@@ -1,6 +1,8 @@
 """Those who ask the same at the same time share one generation, whoever of them leaves."""
 
 import asyncio
+import gc
+import weakref
 from contextlib import aclosing
 from random import Random
 from typing import Any
@@ -9,11 +11,18 @@ import pytest
 
 from ragstone.domain.answer import Answer, Delta, Done, PassagesFound
 from ragstone.domain.budget import Spender
-from ragstone.domain.errors import DeadlineExceeded, ModelFailed, RagstoneError
+from ragstone.domain.errors import (
+    BudgetExhausted,
+    DeadlineExceeded,
+    IndexUnavailable,
+    ModelFailed,
+    RagstoneError,
+    ShuttingDown,
+)
 from ragstone.domain.principal import Principal
 from ragstone.governance.ledger.counting import UsageLedger
 from ragstone.models.llms.fake import ScriptedModel
-from ragstone.pipeline import flight as flight_module
+from ragstone.pipeline.replay_buffer import ReplayBuffer
 from ragstone.resilience.admission import GatedAdmission
 from ragstone.resilience.gate import Gate, GateSettings
 from tests.pipeline.test_leaving import Pausing
@@ -154,7 +163,7 @@ def test_who_comes_late_is_told_from_the_start() -> None:
 def test_who_reads_too_slowly_for_the_buffer_gets_the_rest_at_the_end(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setitem(flight_module.Flight.__init__.__kwdefaults__, "max_chars", 8)
+    monkeypatch.setitem(ReplayBuffer.__init__.__kwdefaults__ or {}, "max_chars", 8)
 
     async def scenario() -> None:
         world = await _world()
@@ -378,6 +387,106 @@ def test_who_is_sent_the_end_alone_is_not_failed_by_a_stream_that_breaks_off() -
         assert whole.error is None
         done = whole.events[-1].answer
         assert (done.answer_kind, done.degraded) == ("extractive", ["extractive_answer"])
+        await _at_rest(world)
+
+    run(scenario())
+
+
+def test_who_starts_over_does_so_together() -> None:
+    """What a leader lacks costs one generation more, not one for each follower."""
+
+    async def scenario() -> None:
+        world = await _world()
+        embed_query = world.embedder.embed_query
+        asked: list[str] = []
+
+        async def embed(text: str) -> list[float]:
+            asked.append(text)
+            if len(asked) == 1:
+                await asyncio.sleep(0.5)
+                raise BudgetExhausted("The leader's key has nothing left.")
+            return await embed_query(text)
+
+        world.embedder.embed_query = embed  # type: ignore[method-assign]
+        leader = Client(world)
+        await asyncio.sleep(0.1)
+        followers = [Client(world) for _ in range(20)]
+        await _all(leader, *followers)
+        assert leader.done.degraded == ["lexical_only"]
+        assert [client.done.degraded for client in followers] == [[]] * 20
+        assert world.model is not None
+        assert len(world.model.prompts) == 2
+        await _at_rest(world)
+
+    run(scenario())
+
+
+def test_what_a_generation_raised_is_not_changed_by_its_readers_and_leaves_no_garbage() -> None:
+    async def told(world: World) -> tuple[weakref.ref[BaseException], int]:
+        try:
+            async with aclosing(world.events()) as events:
+                async for _ in events:
+                    pass
+        except IndexUnavailable as error:
+            return weakref.ref(error), _frames(error)
+        raise AssertionError
+
+    async def scenario() -> list[tuple[weakref.ref[BaseException], int]]:
+        world = await _world()
+
+        async def search(*_: object) -> None:
+            await asyncio.sleep(0.5)
+            raise IndexUnavailable("It is away.")
+
+        world.index.search = search  # type: ignore[assignment, method-assign]
+        found = await asyncio.gather(*(told(world) for _ in range(100)))
+        await _at_rest(world)
+        return found
+
+    gc.collect()
+    gc.disable()
+    try:
+        found = run(scenario())
+        assert [error() for error, _ in found] == [None] * 100
+        assert max(frames for _, frames in found) < 30
+    finally:
+        gc.enable()
+
+
+def _frames(error: BaseException) -> int:
+    number, at = 0, error.__traceback__
+    while at is not None:
+        number, at = number + 1, at.tb_next
+    return number
+
+
+def test_a_generation_that_the_process_ends_is_an_error_to_those_who_saw_some_of_it() -> None:
+    async def scenario() -> None:
+        world = await _world()
+        leader, follower = Client(world), Client(world)
+        await asyncio.sleep(1.15)
+        others = {leader.task, follower.task, asyncio.current_task()}
+        [producer] = asyncio.all_tasks() - others
+        producer.cancel()
+        await _all(leader, follower)
+        assert [type(client.error) for client in (leader, follower)] == [ShuttingDown] * 2
+        await _at_rest(world)
+
+    run(scenario())
+
+
+def test_a_leader_that_left_pays_its_part_with_those_who_stay() -> None:
+    async def scenario() -> None:
+        world = await _world()
+        leader, follower = Client(world), Client(world)
+        await asyncio.sleep(1.15)
+        leader.task.cancel()
+        await _all(leader, follower)
+        ledger = world.ledger
+        assert isinstance(ledger, UsageLedger)
+        assert ledger.settled("acme") == follower.done.usage
+        assert follower.done.receipt.shared_by == 2
+        assert sum(row.questions for row in ledger.rows) == 2
         await _at_rest(world)
 
     run(scenario())

@@ -1,36 +1,38 @@
 """Single flight: those who ask the same at the same time share one generation.
 
-The generation runs in a task of its own, the producer, and its events go into a buffer that
-every client reads at its own pace, from the start. So any client may leave, the one for whom it
-was begun as well; when all have left, the producer is cancelled.
+The generation runs in a task of its own, and what it tells is kept for its clients, who read it
+from the start, each at their own pace (`replay_buffer.py`). So any client may leave, the one for
+whom it was begun, its leader, as well; when all have left, the task is cancelled.
 
 A flight carries only those who lose nothing by it:
 
 - It is of at least the client's priority class: a critical question does not wait behind the
   model's gate as a sheddable one.
-- It has at least half of the client's time left. Its deadline is that of the client for whom it
-  was begun, and is not moved: timeouts that are running have it already. A client with less time
-  than the flight leaves it in time for an extract of its own.
+- It has at least half of the client's time left. Its deadline is that of its leader, and is not
+  moved: timeouts that are running have it already. A client with less time than the flight
+  leaves it in time for an extract of its own.
 - A client that is sent a stream does not join an answer that is made whole, whose first words
   may still be withdrawn. One that is told the end alone may join a stream, and starts over where
   that breaks off: alone it would have been given what stands in for the model.
+- It has not failed, or done less, for reasons of its leader's: who has seen nothing of it yet
+  starts over, and the first who does begins the next flight.
 
 A process has its own flights, so N gateways make N generations of one question at most.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing
+from functools import partial
 from types import TracebackType
 from typing import Final
 
-from ragstone.domain.answer import AnswerEvent, Delta, Done, PassagesFound
+from ragstone.domain.answer import AnswerEvent
 from ragstone.domain.budget import Standing
 from ragstone.domain.errors import (
     BudgetExhausted,
     DeadlineExceeded,
     DependencyError,
-    InternalError,
     Overloaded,
     RateLimited,
     ShuttingDown,
@@ -39,10 +41,9 @@ from ragstone.domain.errors import (
 )
 from ragstone.domain.principal import PRIORITIES
 from ragstone.pipeline.asked import Asked
+from ragstone.pipeline.replay_buffer import Reader, ReplayBuffer
 from ragstone.pipeline.settle import Bill
-
-MAX_CHARS: Final = 256 * 1024
-"""Of text that a flight holds for clients that are behind; a long answer has 10,000."""
+from ragstone.resilience.time_limit import TimeLimit
 
 _SHARE_OF_TIME: Final = 0.5
 
@@ -55,7 +56,7 @@ _LEADERS_OWN: Final = (
     TokensRateLimited,
     ShuttingDown,
 )
-"""Failures that tell of the client for whom a flight was begun, not of what everybody needs."""
+"""Failures that tell of the leader, not of what everybody needs."""
 
 
 class StartOver(Exception):
@@ -69,36 +70,25 @@ class GoAlone(Exception):
 class Flight:
     """One generation and those who read it."""
 
-    def __init__(self, asked: Asked, bill: Bill, *, max_chars: int = MAX_CHARS) -> None:
+    def __init__(self, asked: Asked, bill: Bill, on_end: Callable[["Flight"], None]) -> None:
+        """`on_end` is called when nobody can join any more, before its clients hear of it."""
         self.asked = asked
-        """By whom it was begun."""
+        """The leader's."""
         self._bill = bill
-        self._max_chars = max_chars
+        self._on_end = on_end
+        self._buffer = ReplayBuffer()
         self._clients = 0
-        self._opening: PassagesFound | None = None
-        self._pieces: list[str] = []
-        self._dropped = 0
-        """Pieces that were there before the first of `_pieces`."""
-        self._chars = 0
-        self._ending: list[AnswerEvent] = []
-        self._error: Exception | None = None
-        self._news: asyncio.Event | None = None
-        """Set when there is more; made by the first who waits, since most pieces find nobody."""
-        self._begun = False
-        self._over = False
-        self._unwanted = False
         self._task: asyncio.Task[None] | None = None
-
-    @property
-    def clients(self) -> int:
-        return self._clients
+        self._has_begun = False
+        self._is_unwanted = False
 
     def carries(self, asked: Asked) -> bool:
         """Whether this client loses nothing by joining; see the module's docstring."""
         mine, its = asked.deadline.remaining(), self.asked.deadline.remaining()
         rank = PRIORITIES.index
         return (
-            not self._unwanted
+            not self._is_unwanted
+            and not self._failed_its_leader()
             and its >= _SHARE_OF_TIME * mine
             and rank(self.asked.priority) <= rank(asked.priority)
         )
@@ -106,52 +96,43 @@ class Flight:
     def start(
         self,
         events: AsyncGenerator[AnswerEvent, None],
-        *held: AbstractAsyncContextManager[object],
-        on_end: Callable[["Flight"], None],
+        place: AbstractAsyncContextManager[object],
+        billed: AbstractAsyncContextManager[object],
     ) -> None:
-        """Produces `events`, then leaves the contexts `held`, the last of them first; `on_end` is
-        called once, when no more can join."""
-        self._task = asyncio.create_task(self._produce(events, held, on_end))
+        """Begins to produce `events`. Both contexts, which were entered before, are left after
+        them: to enter them again must do nothing."""
+        self._task = asyncio.create_task(self._produce(events, place, billed))
 
-    async def lead(self) -> AsyncGenerator[AnswerEvent, None]:
-        """The events as they come, for the client for whom the flight was begun."""
-        position = _Position()
-        self._clients += 1
-        try:
-            while True:
-                news, over = self._expected(), self._over  # what comes in a yield is not missed
-                for event in self._next(position, evidence_first=True):
-                    yield event
-                if over:
-                    break
-                await news.wait()
-            for event in self._rest(position):
-                yield event
-        finally:
-            await self._leave()
+    def lead(self) -> AsyncGenerator[AnswerEvent, None]:
+        """The events as they come, for the leader. Raises what the generation raises."""
+        return self._read(self.asked, 0.0)
 
-    async def follow(self, asked: Asked, model_seconds: float) -> AsyncGenerator[AnswerEvent, None]:
+    def follow(self, asked: Asked, model_seconds: float) -> AsyncGenerator[AnswerEvent, None]:
         """The events from the start, for another client.
 
         The evidence comes with the first words: until then the client may have to start over.
         What was given to a client that is not `streamed` is void until the end.
         Raises `StartOver`, `GoAlone`, `DeadlineExceeded`, and what the generation raises.
         """
-        position = _Position()
+        return self._read(asked, model_seconds)
+
+    async def _read(self, asked: Asked, model_seconds: float) -> AsyncGenerator[AnswerEvent, None]:
+        buffer, reader, leads = self._buffer, Reader(), asked is self.asked
         self._clients += 1
         try:
-            await self._pay(asked)
+            if not leads:
+                await self._pay(asked)
             while True:
-                news, over = self._expected(), self._over
-                if self._has_failed_only_others(asked, position):
+                # Taken before events are given: what is told meanwhile is not missed.
+                news, is_over = buffer.news(), buffer.is_over
+                if not leads and self._is_to_start_over(asked, reader):
                     raise StartOver
-                for event in self._next(position, evidence_first=False):
+                for event in buffer.unread(reader, opening_alone=leads):
                     yield event
-                if over:
+                if is_over:
                     break
-                await self._wait(news, asked, position, model_seconds)
-            for event in self._rest(position):
-                yield event
+                await self._wait(news, asked, reader, model_seconds)
+            buffer.check()
         finally:
             await self._leave()
 
@@ -160,135 +141,69 @@ class Flight:
         if not await self._bill.share_with(asked.spender) and not self._bill.is_paid():
             raise GoAlone
 
-    def _has_failed_only_others(self, asked: Asked, position: "_Position") -> bool:
-        """Whether it failed, or does less, for reasons that need not be this follower's, to which
-        nothing was given that cannot be taken back."""
-        if position.seen and asked.streamed:
-            return False
-        if self.asked.streamed and not asked.streamed and isinstance(self._error, DependencyError):
-            return True
-        why = (self._error, *self.asked.trace.notices)
+    def _failed_its_leader(self) -> bool:
+        """Whether it failed, or does less, for reasons that need not be another client's."""
+        why = (self._buffer.error, *self.asked.trace.notices)
         return any(isinstance(each, _LEADERS_OWN) for each in why)
 
-    def _next(self, position: "_Position", *, evidence_first: bool) -> list[AnswerEvent]:
-        """What is there now and was not given yet."""
-        events: list[AnswerEvent] = []
-        text = "" if position.piece < self._dropped else self._text_from(position)
-        whole = self._over and self._error is None
-        if not position.seen and self._opening is not None and (evidence_first or text or whole):
-            position.seen = True
-            events.append(self._opening)
-        if text:
-            position.piece = self._dropped + len(self._pieces)
-            position.chars += len(text)
-            events.append(Delta(text))
-        return events
-
-    def _text_from(self, position: "_Position") -> str:
-        return "".join(self._pieces[position.piece - self._dropped :])
-
-    def _rest(self, position: "_Position") -> list[AnswerEvent]:
-        """How it ends. Whoever was too far behind for the buffer gets the text from the answer."""
-        if self._error is not None:
-            raise self._error
-        done = self._ending[-1] if self._ending else None
-        if not isinstance(done, Done):
-            raise InternalError("The answer ended without an end.")
-        if position.piece < self._dropped:
-            return [Delta(done.answer.answer[position.chars :]), *self._ending]
-        return self._ending
+    def _is_to_start_over(self, asked: Asked, reader: Reader) -> bool:
+        """Whether it fails this follower, to whom nothing was given that cannot be taken back."""
+        if reader.has_seen and asked.streamed:
+            return False
+        broke_off = self.asked.streamed and isinstance(self._buffer.error, DependencyError)
+        return self._failed_its_leader() or (broke_off and not asked.streamed)
 
     async def _wait(
-        self, news: asyncio.Event, asked: Asked, position: "_Position", model_seconds: float
+        self, news: asyncio.Event, asked: Asked, reader: Reader, model_seconds: float
     ) -> None:
-        """A flight that ends before the client's own deadline needs no limit."""
+        """A flight that ends before the client's own deadline, as the leader's, needs no limit."""
         deadline = asked.deadline
         if self.asked.deadline.at <= deadline.at:
             await news.wait()
             return
-        bound = position.seen and asked.streamed
-        now = deadline.at - deadline.remaining()
+        bound = reader.has_seen and asked.streamed
         until = deadline.at if bound else deadline.model_until(model_seconds)
-        try:
-            async with asyncio.timeout(until - now):
-                await news.wait()
-        except TimeoutError:
-            if bound:
-                raise deadline.exceeded("generate") from None
-            raise GoAlone from None
+        left = deadline.remaining() - (deadline.at - until)
+        late = partial(deadline.exceeded, "generate") if bound else GoAlone
+        async with TimeLimit(left, late):
+            await news.wait()
 
     async def _produce(
         self,
         events: AsyncGenerator[AnswerEvent, None],
-        held: Sequence[AbstractAsyncContextManager[object]],
-        on_end: Callable[["Flight"], None],
+        place: AbstractAsyncContextManager[object],
+        billed: AbstractAsyncContextManager[object],
     ) -> None:
-        self._begun = True
+        self._has_begun = True
         try:
-            async with AsyncExitStack() as stack:
-                for context in held:
-                    stack.push_async_exit(context)
-                await stack.enter_async_context(aclosing(events))
-                if self._unwanted:
+            async with place, billed, aclosing(events):
+                if self._is_unwanted:
                     raise asyncio.CancelledError
                 async for event in events:
-                    self._feed(event)
+                    self._buffer.add(event)
+            self._end(None)
         except asyncio.CancelledError:  # by the last client, or by a process that ends
-            self._error = ShuttingDown(
-                "The server is shutting down.", remedy="Try again.", retry_after=1.0
-            )
+            remedy = "Try again."
+            self._end(ShuttingDown("The server is shutting down.", remedy=remedy, retry_after=1.0))
         except Exception as error:
-            self._error = error
-        finally:
-            self._over = True
-            on_end(self)
-            self._wake()
+            self._end(error)
 
-    def _feed(self, event: AnswerEvent) -> None:
-        if isinstance(event, PassagesFound):
-            self._opening = event
-        elif isinstance(event, Delta):
-            self._pieces.append(event.text)
-            self._chars += len(event.text)
-            while self._chars > self._max_chars:
-                self._chars -= len(self._pieces.pop(0))
-                self._dropped += 1
-        else:  # told when all is settled
-            self._ending.append(event)
-            return
-        self._wake()
-
-    def _expected(self) -> asyncio.Event:
-        if self._news is None:
-            self._news = asyncio.Event()
-        return self._news
-
-    def _wake(self) -> None:
-        news, self._news = self._news, None
-        if news is not None:
-            news.set()
+    def _end(self, error: Exception | None) -> None:
+        self._on_end(self)
+        self._buffer.end(error)
 
     async def _leave(self) -> None:
         """The last one out ends the generation, and waits until it has ended."""
         self._clients -= 1
-        if self._clients or self._over or self._task is None:
+        if self._clients or self._task is None:
             return
-        self._unwanted = True
-        if self._begun:  # else it sees for itself: a task cancelled before it begins never runs
+        if self._buffer.is_over:
+            self._buffer.forget_error()
+            return
+        self._is_unwanted = True
+        if self._has_begun:  # else it sees for itself: a task cancelled before it begins never runs
             self._task.cancel()
         await asyncio.wait([self._task])
-
-
-class _Position:
-    """How far a client has read."""
-
-    __slots__ = ("chars", "piece", "seen")
-
-    def __init__(self) -> None:
-        self.seen = False
-        """Whether it was given anything."""
-        self.piece = 0
-        self.chars = 0
 
 
 class Flights:
@@ -315,17 +230,18 @@ class Flights:
         asked: Asked,
         bill: Bill,
         events: AsyncGenerator[AnswerEvent, None],
-        *held: AbstractAsyncContextManager[object],
+        place: AbstractAsyncContextManager[object],
+        billed: AbstractAsyncContextManager[object],
     ) -> Flight:
-        """A new flight, which those who come next may join."""
-        flight, place = Flight(asked, bill), (key, bill.standing, asked.streamed)
+        """A new flight, which those who come next may join. For the contexts see `Flight.start`."""
+        at = (key, bill.standing, asked.streamed)
 
-        def ended(flight: Flight) -> None:
-            if self._flights.get(place) is flight:
-                del self._flights[place]
+        def forget(flight: Flight) -> None:
+            if self._flights.get(at) is flight:  # else a later one has its place
+                del self._flights[at]
 
-        self._flights[place] = flight
-        flight.start(events, *held, on_end=ended)
+        flight = self._flights[at] = Flight(asked, bill, forget)
+        flight.start(events, place, billed)
         return flight
 
 
