@@ -5,6 +5,7 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import cast
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -246,6 +247,16 @@ def test_open_models_at_ones_own_address_are_free(model: str) -> None:
 )  # fmt: skip
 def test_public_addresses(address: str) -> None:
     assert not is_self_hosted(address)
+
+
+def test_a_gateway_counts_with_the_price_of_its_engines_embedder() -> None:
+    there = opened(embedder={"provider": "openai", "model": "m", "base_url": OPENAI, "price": 3})
+    told = msgspec.msgpack.decode(msgspec.msgpack.encode(msgspec.to_builtins(there.embedder)))
+    unknown = {"provider": "openai", "model": "never-heard-of", "base_url": OPENAI}
+    for own in ({}, unknown):
+        settings = Settings.model_validate({"embedder": own})
+        here = open_prices(settings, VirtualClock(time=AT), embedder=msgspec.convert(told, Price))
+        assert here.embedder == there.embedder
 
 
 def test_what_is_billed_is_never_asked_twice_at_once() -> None:

@@ -12,6 +12,7 @@ from typing import Any, cast
 
 from starlette.types import Receive, Scope, Send
 
+from ragstone.governance.prices import ALL_FREE
 from ragstone.hop.address import EngineAddress
 from ragstone.hop.client import EngineClient
 from ragstone.server.engine import EngineDoor
@@ -58,7 +59,10 @@ async def served(*, path: str | None = None, **stores: Any) -> AsyncIterator[Doo
             **stores,
             readiness=readiness,
             settings=SimpleNamespace(server=SimpleNamespace(shutdown_seconds=0, send_seconds=30)),
-            services=SimpleNamespace(admission=SimpleNamespace(close=lambda: None)),
+            services=SimpleNamespace(
+                admission=SimpleNamespace(close=lambda: None), prices=ALL_FREE
+            ),
+            home=SimpleNamespace(installation="here"),
         ),
     )
     begun = asyncio.Event()

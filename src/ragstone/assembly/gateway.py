@@ -14,6 +14,7 @@ from ragstone.assembly.ledger import open_ledger
 from ragstone.assembly.question_path import open_services
 from ragstone.domain.clock import SystemClock
 from ragstone.domain.errors import DependencyError
+from ragstone.governance.prices import Price
 from ragstone.governance.quotas import SharedBuckets
 from ragstone.hop.address import EngineAddress
 from ragstone.hop.client import EngineClient
@@ -80,6 +81,7 @@ async def open_gateway(
             installation=about.installation,
             board=board,
             buckets=buckets,
+            embedder_price=msgspec.convert(about.embedder_price, Price),
         )
         stack.push_async_callback(services.refreshes.close)
 

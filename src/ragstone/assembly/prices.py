@@ -34,8 +34,11 @@ Anthropic's a quarter more (for five minutes; its list prices say so too)."""
 _THOUSAND: Final = 1000
 
 
-def open_prices(settings: Settings, clock: Clock) -> PriceBook:
-    """Raises `UnknownPrice` for what is billed at a price that nobody has said."""
+def open_prices(settings: Settings, clock: Clock, *, embedder: Price | None = None) -> PriceBook:
+    """Raises `UnknownPrice` for what is billed at a price that nobody has said.
+
+    `embedder`: the engine's, which embeds for a gateway whatever the gateway's settings say.
+    """
     now = datetime.fromtimestamp(clock.time()).astimezone()
     endpoints: list[LlmEndpoint] = [settings.llm, *settings.llm.fallbacks]
     models: dict[str, Price] = {}
@@ -48,7 +51,7 @@ def open_prices(settings: Settings, clock: Clock) -> PriceBook:
     return PriceBook(
         models=models,
         best=max(endpoints, key=lambda endpoint: endpoint.quality).model or None,
-        embedder=_of_embedder(settings, now),
+        embedder=_of_embedder(settings, now) if embedder is None else embedder,
         reranker=_of_reranker(settings),
         regions={model: _regions(endpoints, model) for model in models},
     )

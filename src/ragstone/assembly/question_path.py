@@ -10,6 +10,7 @@ from ragstone.assembly.guards import Guards
 from ragstone.assembly.models import open_model, open_reranker
 from ragstone.assembly.prices import open_prices
 from ragstone.domain.query import FusionSettings
+from ragstone.governance.prices import Price
 from ragstone.governance.quotas import MinuteLimits, MinuteQuotas, SharedBuckets
 from ragstone.observe.metrics import Metrics
 from ragstone.pipeline.flight import Flights
@@ -38,15 +39,17 @@ def open_services(
     board: Board | None = None,
     buckets: SharedBuckets | None = None,
     behind_gateways: bool = False,
+    embedder_price: Price | None = None,
 ) -> Services:
     """The services over records, embedder and index, wherever those are.
 
+    `embedder_price`: of an engine's embedder; None: as the settings say.
     `installation` is what its entries in a shared cache server are known by.
     With a `board` the limits of admission hold over all processes that share it, with `buckets`
     those of quotas. What is
     `behind_gateways` has slots of its own for what those hand on; theirs are the server's.
     """
-    prices = open_prices(settings, clock)
+    prices = open_prices(settings, clock, embedder=embedder_price)
     admission = open_admission(settings, clock, board)
     processes = 1 if board is None else board.processes
     if isinstance(admission, GatedAdmission) and not behind_gateways:

@@ -8,7 +8,7 @@ The engine answers in the format in which it is asked: JSON, or MessagePack with
 which gateways use, since it takes less than half of the time. Refusals are JSON always.
 """
 
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -34,6 +34,18 @@ BUDGETS: Final = f"{PREFIX}/budgets"
 LEASE: Final = f"{PREFIX}/lease"
 REPORT: Final = f"{PREFIX}/report"
 EXPIRE: Final = f"{PREFIX}/expire"
+
+LOCAL_HOST: Final = "engine"
+"""The host that a request over a Unix socket names."""
+
+
+def request_head(path: str, host: str, token: str) -> bytes:
+    """Of a gateway's request, without the length of its body."""
+    return (
+        f"POST {path} HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {token}\r\n"
+        f"Content-Type: {MESSAGE_PACK}\r\nContent-Length:"
+    ).encode()
+
 
 VOUCHER_HEADER: Final = "x-ragstone-voucher"
 """The engine's token, on a client's request that a gateway hands on: vouches for the next."""
@@ -84,6 +96,8 @@ class About(msgspec.Struct, frozen=True, kw_only=True):
     """What it keeps in a cache server is under this name."""
     parts: dict[str, bool]
     """Each part of the engine, and whether it is ready."""
+    embedder_price: dict[str, Any]
+    """What its embedder costs, by its own settings: the fields of a `governance.prices.Price`."""
 
 
 class CollectionAsked(msgspec.Struct, frozen=True):

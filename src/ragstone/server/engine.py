@@ -10,6 +10,7 @@ from typing import Final
 
 import msgspec
 import structlog
+from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ragstone import __version__
@@ -25,6 +26,7 @@ from ragstone.hop.messages import (
     GENERATION,
     KEY,
     KEYS,
+    LOCAL_HOST,
     MESSAGE_PACK,
     PEER_HEADER,
     PREFIX,
@@ -39,6 +41,7 @@ from ragstone.hop.messages import (
     EmbeddingsGiven,
     KeyAsked,
     SearchOnBehalf,
+    request_head,
 )
 from ragstone.observe.trace import new_trace_id
 from ragstone.server.call import unexpected
@@ -74,6 +77,10 @@ class EngineDoor:
             KEYS: Operation(None, self._keys),
             **budget_operations(system),
         }
+        self._by_head = {
+            request_head(path, LOCAL_HOST, token): operation
+            for path, operation in self._operations.items()
+        }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -87,6 +94,27 @@ class EngineDoor:
         else:
             await error_response(_not_ours(), new_trace_id())(scope, receive, send)
 
+    def known(self, head: bytes) -> Operation | None:
+        """What a gateway on this machine asks with this very head, which holds the token. None: to
+        be looked at in the ordinary way. (A dict tells nothing of what a head nearly was.)"""
+        return self._by_head.get(head)
+
+    async def carry_out(
+        self, operation: Operation, body: bytes, *, packed: bool
+    ) -> bytes | Response:
+        """The answer's body, or a refusal."""
+        try:
+            return await operation.answer(body, packed=packed)
+        except RagstoneError as error:
+            return error_response(error, new_trace_id())
+        except msgspec.MsgspecError as error:
+            refusal = InvalidRequest(f"The request does not fit: {error}.")
+            return error_response(refusal, new_trace_id())
+        except Exception:
+            trace_id = new_trace_id()
+            _log.exception("unexpected", trace_id=trace_id)
+            return error_response(unexpected(trace_id), trace_id)
+
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             if not hmac.compare_digest(_header(scope, b"authorization") or b"", self._bearer):
@@ -94,19 +122,15 @@ class EngineDoor:
             operation = self._operations.get(scope["path"])
             if operation is None or scope["method"] != "POST":
                 raise NotFound("The engine has no such operation.")
-            packed = _header(scope, b"content-type") == _MESSAGE_PACK
-            body = await operation.answer(await _body(receive), packed=packed)
         except RagstoneError as error:
             await error_response(error, new_trace_id())(scope, receive, send)
-        except msgspec.MsgspecError as error:
-            refusal = InvalidRequest(f"The request does not fit: {error}.")
-            await error_response(refusal, new_trace_id())(scope, receive, send)
-        except Exception:
-            trace_id = new_trace_id()
-            _log.exception("unexpected", trace_id=trace_id, path=scope["path"])
-            await error_response(unexpected(trace_id), trace_id)(scope, receive, send)
+            return
+        packed = _header(scope, b"content-type") == _MESSAGE_PACK
+        answer = await self.carry_out(operation, await _body(receive), packed=packed)
+        if isinstance(answer, Response):
+            await answer(scope, receive, send)
         else:
-            await _send(send, body, _MESSAGE_PACK if packed else b"application/json")
+            await _send(send, answer, _MESSAGE_PACK if packed else b"application/json")
 
     async def _embed(self, asked: EmbeddingsAsked) -> object:
         embedder = self._system.embedder
@@ -137,6 +161,7 @@ class EngineDoor:
             embedder=self._system.embedder.identity,
             installation=self._system.home.installation,
             parts=await self._system.readiness(),
+            embedder_price=msgspec.to_builtins(self._system.services.prices.embedder),
         )
 
     async def _collection(self, asked: CollectionAsked) -> object:
