@@ -162,6 +162,18 @@ def test_a_flood_whose_holds_all_end_together_changes_little_for_the_others() ->
     assert len(flood.took) >= 0.7 * CAPACITY * (30 - WARM_UP_SECONDS)
 
 
+def test_also_the_beginning_of_a_flood_changes_little_for_the_others() -> None:
+    """What others used is remembered from before the flooding tenant came."""
+    floods = [Stream(5, f"flood {n}", begin=n + 2.0, end=n + 2.2) for n in range(18)]
+    quiet, *_ = simulate(
+        [Stream(0.1, tenant="quiet"), *floods],
+        seconds=20,
+        draw_service=lambda _: SERVICE_SECONDS,
+    )
+    assert p99(quiet.took) <= 1.2 * SERVICE_SECONDS
+    assert quiet.good_share > 0.99
+
+
 def test_a_flood_of_one_tenant_changes_little_for_the_others() -> None:
     others = [Stream(0.1, tenant=name) for name in "abc"]
     calm = simulate([Stream(0.1, tenant="flood"), *others], seconds=20, draw_service=_even)[1:]

@@ -24,8 +24,8 @@ class Capacity:
 
     A rank is an index in `PRIORITIES`.
 
-    A tenant above its share leaves free what the others had in use of late, and one unit more,
-    up to one share.
+    A tenant above its share leaves free what the others had in use of late, also before it came
+    itself, and one unit more, up to one share.
     Turns alone are not enough: units taken at once come back at once, and when all holds last
     about as long, whoever arrives between has to wait for nearly a whole one.
     """
@@ -39,6 +39,8 @@ class Capacity:
         "_others_before",
         "_others_since",
         "_share",
+        "_total",
+        "_total_before",
         "units",
     )
 
@@ -49,9 +51,10 @@ class Capacity:
         self._class_limits = (0,) * len(PRIORITIES)
         self._class_limits_of = -1
         self._mean_hold = 0.0
-        # Most units that others than this tenant, which is above its share, had in use.
+        # Most units that others than this tenant had in use, and all: of late, and before that.
         self._others: dict[str, int] = {}
         self._others_before: dict[str, int] = {}
+        self._total = self._total_before = 0
         self._others_since = 0.0
 
     def limits(self) -> tuple[int, ...]:
@@ -68,10 +71,13 @@ class Capacity:
         """The most units that may be in use after one more of this tenant and class got in."""
         limit = self.limits()[rank]
         held = self.units.of(tenant)
+        total = self.units.total()
+        used = self._used_by_others(tenant, total, total - held, now)
         if held == 0 or held + weight <= self._tenant_units():
             return limit
-        others = self.units.total() - held
-        return limit - max(0, self._kept_from(tenant, others, now) - others)
+        # One more than that, so that who uses more from now on does not wait for each unit.
+        kept = min(used + 1, self._tenant_units()) if used else 0
+        return limit - max(0, kept - (total - held))
 
     def fits(self, tenant: str, rank: int, weight: int, now: float) -> bool:
         """Whether so many units are free for it; what is heavier than all gets in alone."""
@@ -91,20 +97,25 @@ class Capacity:
         """
         return min(weight, self._tenant_units())
 
-    def _kept_from(self, tenant: str, others: int, now: float) -> int:
-        """Units that are not for this tenant, where the others have so many in use now.
+    def _used_by_others(self, tenant: str, total: int, others: int, now: float) -> int:
+        """The most units that others than this tenant had in use of late.
 
-        Constant time; what is remembered is bounded by the tenants above their share.
+        Before a tenant came, all were others. Constant time; what is remembered is bounded by the
+        tenants that came of late.
         """
         if now - self._others_since >= KEEPING_SECONDS:
             recent = now - self._others_since < 2 * KEEPING_SECONDS
-            self._others_before = self._others if recent else {}
-            self._others = {}
+            self._others_before, self._total_before = (
+                (self._others, self._total) if recent else ({}, 0)
+            )
+            self._others, self._total = {}, 0
             self._others_since = now
-        most = self._others[tenant] = max(others, self._others.get(tenant, 0))
-        most = max(most, self._others_before.get(tenant, 0))
-        # One more than that, so that who uses more from now on does not wait for each unit.
-        return min(most + 1, self._tenant_units()) if most else 0
+        most = self._others.get(tenant)
+        if most is None and tenant not in self._others_before:
+            most = max(self._total, self._total_before)
+        most = self._others[tenant] = max(others, most or 0)
+        self._total = max(self._total, total)
+        return max(most, self._others_before.get(tenant, 0))
 
     def _tenant_units(self) -> int:
         return max(1, int(self._share * self.limits()[0]))
