@@ -40,7 +40,9 @@ class Door:
 
 
 @asynccontextmanager
-async def served(*, path: str | None = None, **stores: Any) -> AsyncIterator[Door]:
+async def served(
+    *, path: str | None = None, shutdown_seconds: float = 0, **stores: Any
+) -> AsyncIterator[Door]:
     """`stores` are `index`, `embedder` and `records`."""
     folder = Path(tempfile.mkdtemp(prefix="door-"))
     door = Door(path or str(folder / "socket"))
@@ -58,7 +60,9 @@ async def served(*, path: str | None = None, **stores: Any) -> AsyncIterator[Doo
         SimpleNamespace(
             **stores,
             readiness=readiness,
-            settings=SimpleNamespace(server=SimpleNamespace(shutdown_seconds=0, send_seconds=30)),
+            settings=SimpleNamespace(
+                server=SimpleNamespace(shutdown_seconds=shutdown_seconds, send_seconds=30)
+            ),
             services=SimpleNamespace(
                 admission=SimpleNamespace(close=lambda: None), prices=ALL_FREE
             ),

@@ -123,7 +123,12 @@ async def test_the_engine_answers_in_the_format_in_which_it_is_asked() -> None:
 async def test_an_answer_that_cannot_be_read_is_a_failure_of_the_engine() -> None:
     async with served(embedder=HashingEmbedder(dimensions=8)) as door:
         with pytest.raises(DependencyError, match="cannot be read"):
-            await door.client().ask(ABOUT, None, msgspec.msgpack.Decoder(int), DependencyError)
+            await door.client().ask(
+                EMBEDDINGS,
+                {"input": ["granite"], "model": ""},
+                msgspec.msgpack.Decoder(int),
+                DependencyError,
+            )
 
 
 async def test_vectors_are_the_same_to_the_last_bit() -> None:

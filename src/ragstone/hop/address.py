@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from ragstone.domain.errors import InvalidSettings
+from ragstone.hop.messages import LOCAL_HOST
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -11,7 +12,7 @@ class EngineAddress:
     """A Unix socket, or a host and port."""
 
     socket: str | None = None
-    host: str = "engine"
+    host: str = LOCAL_HOST
     port: int = 80
     tls: bool = False
 

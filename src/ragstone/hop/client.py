@@ -12,7 +12,7 @@ import msgspec
 from ragstone.domain.errors import DependencyError
 from ragstone.hop.address import EngineAddress
 from ragstone.hop.connection import ConnectionBroken, EngineConnection
-from ragstone.hop.messages import MESSAGE_PACK
+from ragstone.hop.messages import request_head
 from ragstone.hop.patience import Patience
 from ragstone.hop.refusals import refusal_of
 
@@ -66,7 +66,7 @@ class EngineClient:
         now = asyncio.get_running_loop().time
         began = now()
         body = _ENCODER.encode(asked)
-        request = b"%b%d\r\n\r\n%b" % (self._head(path), len(body), body)
+        request = b"%b %d\r\n\r\n%b" % (self._head(path), len(body), body)
         try:
             status, answer = await self._exchange(
                 request, answer_seconds, began + self._timeout_seconds
@@ -160,9 +160,5 @@ class EngineClient:
     def _head(self, path: str) -> bytes:
         head = self._heads.get(path)
         if head is None:
-            head = self._heads[path] = (
-                f"POST {path} HTTP/1.1\r\nHost: {self.address.host}\r\n"
-                f"Authorization: Bearer {self._token}\r\n"
-                f"Content-Type: {MESSAGE_PACK}\r\nContent-Length: "
-            ).encode()
+            head = self._heads[path] = request_head(path, self.address.host, self._token)
         return head
