@@ -1,6 +1,5 @@
 """Stage 10: who answers. The model; else an extract of the passages; else the passages."""
 
-import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -30,6 +29,7 @@ from ragstone.pipeline.write import ModelWriter, may_abstain
 from ragstone.ports import Embedder, ModelRoute, Permit
 from ragstone.resilience.deadline import Deadline
 from ragstone.resilience.ladder import LoadLadder
+from ragstone.resilience.time_limit import TimeLimit
 
 EXTRACTIVE: Final = "extractive"
 """The model name of answers that no model wrote."""
@@ -201,7 +201,7 @@ async def _extract(material: Material, embedder: Embedder | None, deadline: Dead
     if remaining < _LEAST_SECONDS:
         raise deadline.exceeded("generate")
     try:
-        async with asyncio.timeout(remaining - _WORDS_ALONE_SECONDS):
+        async with TimeLimit(remaining - _WORDS_ALONE_SECONDS, TimeoutError):
             return await extract(query, passages, embedder, vector=material.vector)
     except TimeoutError:  # the embedder hangs: what the words say is still in time
         return await extract(query, passages, None)

@@ -1,7 +1,5 @@
 """Stage 7: the candidates in a better order, when a reranker is configured and in time."""
 
-import asyncio
-
 from ragstone.domain.errors import BudgetExhausted, DependencyError
 from ragstone.domain.passage import Passage
 from ragstone.domain.principal import Priority
@@ -10,6 +8,7 @@ from ragstone.pipeline.services import Recipe
 from ragstone.ports import Reranker
 from ragstone.resilience.deadline import Deadline
 from ragstone.resilience.ladder import LoadLadder
+from ragstone.resilience.time_limit import TimeLimit
 
 
 def unless_overloaded(
@@ -35,7 +34,7 @@ async def rerank(
     if reranker is None or len(passages) < 2:
         return passages
     try:
-        async with asyncio.timeout(deadline.within(recipe.rerank_seconds)):
+        async with TimeLimit(deadline.within(recipe.rerank_seconds), TimeoutError):
             return await reranker.rerank(query, passages, deadline=deadline.at)
     except (DependencyError, BudgetExhausted, TimeoutError) as error:
         trace.degrade("reranker_skipped", error)

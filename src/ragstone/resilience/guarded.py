@@ -6,9 +6,8 @@ that is cut off to a refusal, at once. Every call is bounded by `seconds` here, 
 caller's would end it as a cancellation, which says nothing about the dependency.
 """
 
-import asyncio
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
+from functools import partial
 from typing import Final
 
 from ragstone.domain.collection import EmbedderIdentity
@@ -27,6 +26,7 @@ from ragstone.domain.query import SearchRequest
 from ragstone.ports import Clock, Embedder, Reranker, Searcher
 from ragstone.resilience.dependency import Dependency
 from ragstone.resilience.hedge import Hedge
+from ragstone.resilience.time_limit import TimeLimit
 
 _MARGIN: Final = 1.0
 """Seconds by which the reranker's own limit is later: ours tells whose time ran out."""
@@ -170,11 +170,10 @@ def _as(kind: type[DependencyError], refusal: RagstoneError) -> DependencyError:
     return kind(refusal.message, remedy=refusal.remedy, retry_after=refusal.retry_after)
 
 
-@asynccontextmanager
-async def _until(at: float, clock: Clock, name: str) -> AsyncIterator[None]:
+def _until(at: float, clock: Clock, name: str) -> TimeLimit:
     """Raises `DeadlineExceeded` in time; whether it counts is the dependency's to judge."""
-    try:
-        async with asyncio.timeout(at - clock.monotonic()):
-            yield
-    except TimeoutError:
-        raise DeadlineExceeded(f"The {name} did not answer in time.") from None
+    return TimeLimit(at - clock.monotonic(), partial(_late, name))
+
+
+def _late(name: str) -> DeadlineExceeded:
+    return DeadlineExceeded(f"The {name} did not answer in time.")

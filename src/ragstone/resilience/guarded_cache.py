@@ -4,7 +4,6 @@ What it cannot tell in time is a miss, what it cannot keep is not kept. After a 
 breaker opens, and a look-up is a miss at once until a probe finds the server well again.
 """
 
-import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, TypeVar
 
@@ -13,6 +12,7 @@ import msgspec
 from ragstone.domain.errors import DeadlineExceeded, RagstoneError
 from ragstone.ports import CacheStats, CacheStore, Clock, Kept
 from ragstone.resilience.dependency import Dependency
+from ragstone.resilience.time_limit import TimeLimit
 
 _T = TypeVar("_T")
 
@@ -72,14 +72,14 @@ class GuardedCache:
     async def _or(self, otherwise: _T, ask: Callable[[], Awaitable[_T]], seconds: float) -> _T:
         try:
             self._dependency.check()  # quicker than being refused an attempt
-            async with self._dependency.attempt(deadline=self._clock.monotonic() + seconds):
-                return await self._in_time(ask, seconds)
+            async with (
+                self._dependency.attempt(deadline=self._clock.monotonic() + seconds),
+                TimeLimit(seconds, _late),
+            ):
+                return await ask()
         except RagstoneError:
             return otherwise
 
-    async def _in_time(self, ask: Callable[[], Awaitable[_T]], seconds: float) -> _T:
-        try:
-            async with asyncio.timeout(seconds):
-                return await ask()
-        except TimeoutError:
-            raise DeadlineExceeded("The cache server did not answer in time.") from None
+
+def _late() -> DeadlineExceeded:
+    return DeadlineExceeded("The cache server did not answer in time.")

@@ -33,6 +33,7 @@ from ragstone.ports import (
 from ragstone.resilience.dependency import Dependency
 from ragstone.resilience.dependency_parts import DependencyObserver, Unobserved
 from ragstone.resilience.retry import Retries, RetrySettings
+from ragstone.resilience.time_limit import TimeLimit
 
 _LEAST_SECONDS: Final = 0.2
 """With less left before the deadline, no model is asked any more."""
@@ -257,15 +258,17 @@ class GuardedRoute:
         until: float,
     ) -> TextDelta | Finished:
         """Raises `DeadlineExceeded` at `until`; the model itself does at the call's deadline."""
+
+        def late() -> DeadlineExceeded:
+            return DeadlineExceeded(f"The model {name} did not begin to answer in time.")
+
         try:
             if until >= call.deadline:
                 return await anext(events)
-            async with asyncio.timeout(until - self._clock.monotonic()):
+            async with TimeLimit(until - self._clock.monotonic(), late):
                 return await anext(events)
         except StopAsyncIteration:
             raise ModelProtocolError(f"The model {name} ended without an answer.") from None
-        except TimeoutError:
-            raise DeadlineExceeded(f"The model {name} did not begin to answer in time.") from None
 
 
 def direct_route(model: LanguageModel, clock: Clock) -> GuardedRoute:
