@@ -316,9 +316,10 @@ async def test_the_records_of_a_journal_survive_torn_ends(tmp_path: Path) -> Non
     ends.append(journal.bytes)
     book.settle(first, Amount(nanodollars=40), [row(ANNA, 40)])
     ends.append(journal.bytes)
-    content = (tmp_path / "h.journal").read_bytes()
+    path = tmp_path / "h.journal"
+    content, inode = path.read_bytes(), path.stat().st_ino
     for cut in range(len(content) + 1):
-        reports = await reports_of(content[:cut])
+        reports = await reports_of(content[:cut], inode=inode)
         charged = sum(told.settled for report in reports for told in report.accounts)
         expected = 0 if cut < ends[1] else 100 if cut < ends[2] else 40
         assert charged == expected
@@ -326,6 +327,8 @@ async def test_the_records_of_a_journal_survive_torn_ends(tmp_path: Path) -> Non
         assert models == ({"m"} if expected == 40 else {UNFINISHED} if expected else set())
     damaged = bytearray(content)
     damaged[ends[1] + 12] ^= 1
-    [report] = await reports_of(bytes(damaged))
+    [report] = await reports_of(bytes(damaged), inode=inode)
     assert report.accounts[0].settled == 100
+    assert not report.last  # what was behind it is charged when the lease ends
+    assert [told.last for told in await reports_of(content, inode=inode)] == [True]
     journal.remove()

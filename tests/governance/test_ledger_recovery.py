@@ -1,7 +1,9 @@
 """What a killed process left in its journal is charged once, and the rest is free again."""
 
 import asyncio
+import errno
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -120,6 +122,49 @@ def test_of_another_boot_the_end_may_be_missing_so_the_lease_charges(
         await asyncio.sleep(31)
         await site.store.expire()
         assert (await site.store.settled(), await site.store.outstanding()) == (leased, 0)
+
+    run(scenario())
+
+
+def test_a_copied_journal_says_nothing_of_a_process_that_may_live(tmp_path: Path) -> None:
+    """As when a data folder is copied from under a running server, and served as well."""
+
+    async def scenario() -> None:
+        site = Site(journals=tmp_path / "own")
+        await site.store.put_budget(budget(10_000))
+        ledger = site.ledger()
+        running = await ledger.reserve(ANNA, dollars(100))
+        copy = shutil.copytree(tmp_path / "own", tmp_path / "copy")
+        await recover_journals(copy, site.store, seconds=30)
+        assert not list(copy.iterdir())
+        assert await site.store.settled() == 0
+        ledger.settle(running, dollars(70), [row(ANNA, 70)])
+        await asyncio.sleep(1.5)
+        assert await site.store.settled() == 70
+        assert await site.store.outstanding() > 0
+        await site.end(ledger)
+        assert (await site.store.settled(), await site.store.outstanding()) == (70, 0)
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("call", ["write", "rename"])
+def test_a_journal_that_cannot_be_begun_is_gone_and_spending_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    async def scenario() -> None:
+        def fails(*given: object) -> int:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        site = Site(journals=tmp_path)
+        await site.store.put_budget(budget(800))
+        with monkeypatch.context() as full:
+            full.setattr(os if call == "write" else Path, call, fails)
+            ledger = site.ledger()
+        assert not list(tmp_path.iterdir())
+        ledger.settle(await ledger.reserve(ANNA, dollars(100)), dollars(40), [row(ANNA, 40)])
+        await site.end(ledger)
+        assert (await site.store.settled(), await site.store.outstanding()) == (40, 0)
 
     run(scenario())
 

@@ -22,7 +22,7 @@ import structlog
 from ragstone.domain.budget import Account, Amount, Spender, UsageRow
 
 SUFFIX: Final = ".journal"
-FORMAT: Final = 1
+FORMAT: Final = 2
 _HEAD: Final = struct.Struct("<II")
 """Length and CRC-32 of what follows."""
 
@@ -36,6 +36,8 @@ class Begun(msgspec.Struct, tag="h", array_like=True, frozen=True):
     format: int
     holder: str
     boot: str
+    inode: int
+    """Of the file itself: a copy, as of a data folder whose server runs, speaks for nobody."""
 
 
 class Named(msgspec.Struct, tag="a", array_like=True, frozen=True):
@@ -95,6 +97,10 @@ _ENCODER: Final = msgspec.msgpack.Encoder()
 _DECODER: Final[msgspec.msgpack.Decoder[Record]] = msgspec.msgpack.Decoder(Record)
 
 
+class Damaged(Exception):
+    """A record is whole and not as it was written: what follows it cannot be told."""
+
+
 class Journal:
     """One process's, for one name of a holder. Made by `begin_journal`."""
 
@@ -124,6 +130,11 @@ class Journal:
         self.bytes += written
         if written < len(framed):
             self._give_up("the disk is full")
+
+    def move(self, path: Path) -> None:
+        """Raises `OSError`."""
+        self._path.rename(path)
+        self._path = path
 
     def close(self) -> None:
         """Leaves the file for others to recover."""
@@ -160,17 +171,25 @@ def begin_journal(folder: Path, holder: str) -> Journal | None:
         file = os.open(draft, flags, 0o600)
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         journal = Journal(draft, file)
-        journal.write(Begun(FORMAT, holder, boot_id()))
-        draft.rename(path)
     except OSError as error:
-        _log.error("the ledger has no journal", folder=str(folder), reason=error.strerror)
         if file >= 0:
-            _open_files.discard(file)
             os.close(file)
-            draft.unlink(missing_ok=True)
+        return _no_journal(draft, error.strerror)
+    journal.write(Begun(FORMAT, holder, boot_id(), os.fstat(file).st_ino))
+    if not journal.works:
         return None
-    journal._path = path
-    return journal if journal.works else None
+    try:
+        journal.move(path)
+    except OSError as error:
+        journal.close()
+        return _no_journal(draft, error.strerror)
+    return journal
+
+
+def _no_journal(draft: Path, reason: str | None) -> None:
+    _log.error("the ledger has no journal", folder=str(draft.parent), reason=reason)
+    with contextlib.suppress(OSError):
+        draft.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
@@ -191,18 +210,20 @@ def dead_journal(path: Path) -> Iterator[bytes | None]:
 
 
 def read_records(content: bytes) -> Iterator[Record]:
-    """Up to the first that is torn."""
+    """Up to the last, which may be torn. Raises `Damaged`."""
     at = 0
     while at + _HEAD.size <= len(content):
         length, checksum = _HEAD.unpack_from(content, at)
         at += _HEAD.size
         body = content[at : at + length]
-        if len(body) < length or zlib.crc32(body) != checksum:
+        if len(body) < length:
             return
+        if zlib.crc32(body) != checksum:
+            raise Damaged
         try:
             yield _DECODER.decode(body)
-        except msgspec.MsgspecError:
-            return
+        except msgspec.MsgspecError as error:
+            raise Damaged from error
         at += length
 
 

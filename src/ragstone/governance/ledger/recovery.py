@@ -16,6 +16,7 @@ from ragstone.governance.ledger.journal import (
     FORMAT,
     SUFFIX,
     Begun,
+    Damaged,
     Joined,
     Named,
     Record,
@@ -50,7 +51,7 @@ async def recover_journals(folder: Path, store: BudgetStore, *, seconds: float) 
             if content is None:
                 continue
             try:
-                for report in await reports_of(content):
+                for report in await reports_of(content, inode=path.stat().st_ino):
                     await store.report(report, seconds=seconds)
             except Exception as error:
                 if isinstance(error, RagstoneError) and error.retriable:
@@ -72,20 +73,30 @@ def _set_aside(path: Path) -> None:
         path.rename(path.with_suffix(".damaged"))
 
 
-async def reports_of(content: bytes) -> list[LedgerReport]:
+async def reports_of(content: bytes, *, inode: int) -> list[LedgerReport]:
     """The report that may not have arrived, then the rest of it. Open reservations are charged
-    in full: their model may have been asked. Nothing from a file without a beginning."""
+    in full: their model may have been asked. Nothing from a file without a beginning, and from
+    the copy of one: its process may live.
+
+    Where the end of what was written may be missing, as after a crash of the machine or behind a
+    damaged record, the report is not the last: the rest is charged when the lease runs out.
+    """
     records = read_records(content)
-    begun = next(records, None)
-    if not isinstance(begun, Begun) or begun.format != FORMAT:
+    try:
+        begun = next(records, None)
+    except Damaged:
         return []
-    left = _Left(begun.holder)
-    for count, record in enumerate(records):
-        left.hear(record)
-        if count % _AT_ONCE == 0:
-            await asyncio.sleep(0)  # others may go on meanwhile
-    # Of another boot, the end of the file may be missing: the lease runs out instead.
-    return left.reports(last=begun.boot == boot_id())
+    if not isinstance(begun, Begun) or (begun.format, begun.inode) != (FORMAT, inode):
+        return []
+    left, whole = _Left(begun.holder), begun.boot == boot_id()
+    try:
+        for count, record in enumerate(records):
+            left.hear(record)
+            if count % _AT_ONCE == 0:
+                await asyncio.sleep(0)  # others may go on meanwhile
+    except Damaged:
+        whole = False
+    return left.reports(last=whole)
 
 
 def _journals(folder: Path) -> list[Path]:
