@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
+from redis.asyncio import Redis
 
 from ragstone.caches.memory import MemoryCache
 from ragstone.caches.valkey import ValkeyCache
@@ -20,10 +21,10 @@ def redis_url() -> Iterator[str]:
 @pytest.fixture
 async def shared_cache(redis_url: str) -> AsyncIterator[ValkeyCache]:
     """Over a real server; generous with time, since the machine of the tests may be busy."""
+    async with Redis.from_url(redis_url) as raw:
+        await raw.flushdb()
     cache = ValkeyCache(redis_url, prefix="test", timeout_seconds=5, clock=SystemClock())
-    await cache.clear()
     yield cache
-    await cache.clear()
     await cache.close()
 
 

@@ -1,8 +1,9 @@
 """A cache server that is full, down, slow or answers garbage, and clients that leave."""
 
 import asyncio
+import contextlib
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 
 import pytest
 from redis.asyncio import Redis
@@ -142,17 +143,78 @@ async def test_without_evictions_entries_are_walked_through_once(
     for expected in (["g"], []):
         await raw.delete(b"test:2:m:g", b"test:2:groups")
         assert await shared_cache.found_again() == expected
+        shared_cache._next_walk = 0.0
     assert await shared_cache.groups() == []
-    await shared_cache.delete([KEY])
+
+
+async def test_groups_of_which_nothing_was_lost_are_not_told(
+    shared_cache: ValkeyCache, raw: Redis
+) -> None:
+    for group in ("g", "h"):
+        await shared_cache.put(group.encode(), b"value", ttl=60, group=group)
+    await raw.delete(b"test:2:groups", b"test:2:m:h")  # then both keys are new to the walk
+    assert await shared_cache.found_again() == ["h"]
+    assert await shared_cache.groups() == ["g", "h"]
 
 
 async def test_a_walk_frees_what_cannot_be_read(shared_cache: ValkeyCache, raw: Redis) -> None:
     await raw.set(b"test:2:e:torn", b"x" * 100, ex=60)
-    await raw.rpush("test:2:e:list", "a list")
     await raw.set(b"test:other", b"another's")
     assert await shared_cache.found_again() == []
     assert await raw.keys("test:*") == [b"test:other"]
     await raw.delete(b"test:other")
+
+
+@pytest.mark.parametrize("passing", range(1, 6))
+async def test_a_server_that_goes_in_the_middle_of_a_walk_is_walked_through_again(
+    redis_url: str, shared_cache: ValkeyCache, raw: Redis, passing: int
+) -> None:
+    for number in range(3):
+        await shared_cache.put(bytes([number]) * 32, b"value", ttl=60, group=f"g/{number}")
+    await raw.delete(*[f"test:2:m:g/{number}" for number in range(3)], "test:2:groups")
+    cache = over(redis_url)
+    reply, told = cache._bulk.reply, 0
+
+    async def broken(command: Coroutine[object, object, object]) -> object:
+        nonlocal told
+        told += 1
+        if told == passing:
+            command.close()
+            raise DependencyError("The cache server did not answer.")
+        return await reply(command)
+
+    cache._bulk.reply = broken  # type: ignore[method-assign]
+    found: list[str] = []
+    with contextlib.suppress(DependencyError):
+        found += await cache.found_again()
+    found += await cache.found_again()
+    assert found == await cache.groups() == ["g/0", "g/1", "g/2"]
+    await cache.close()
+
+
+@pytest.mark.parametrize("passing", range(1, 5))
+async def test_what_is_put_while_others_are_struck_off_stays_listed(
+    redis_url: str, shared_cache: ValkeyCache, raw: Redis, passing: int
+) -> None:
+    cache = over(redis_url)
+    for ends in (lambda: cache.values("g", [KEY]), lambda: cache.clear("g")):
+        await shared_cache.put(KEY, b"value", ttl=60, group="g")
+        await raw.delete(b"test:2:e:" + KEY)
+        reply, told = cache._bulk.reply, 0
+
+        async def putting(command: Coroutine[object, object, object]) -> object:
+            nonlocal told
+            told += 1
+            if told == passing:
+                await shared_cache.put(KEY, b"again", ttl=60, group="g")
+            return await reply(command)  # noqa: B023
+
+        cache._bulk.reply = putting  # type: ignore[method-assign]
+        await ends()
+        cache._bulk.reply = reply  # type: ignore[method-assign]
+        assert await cache.get(KEY) is None or await cache.members("g") == [KEY]
+        await raw.flushdb()
+    await cache.close()
 
 
 async def test_callers_that_leave_spoil_no_connection(redis_url: str) -> None:

@@ -11,11 +11,13 @@ from redis.asyncio import Redis
 from ragstone.caches.memory import MemoryCache
 from ragstone.caches.valkey import ValkeyCache
 from ragstone.domain.clock import SystemClock
+from ragstone.domain.errors import InvalidRequest
 from ragstone.domain.kept import KeptAnswer
 from ragstone.domain.usage import Usage
 from ragstone.pipeline.sweep import Sweeper
 from ragstone.ports import CacheStore
 from ragstone.records.memory import MemoryRecords
+from ragstone.records.storable import storable_name
 from tests.clock import VirtualClock
 from tests.records.samples import MINILM, a_document, with_text
 from tests.redis_server import redis_server
@@ -192,6 +194,22 @@ async def _saved(raw: Redis) -> bytes:
     await raw.save()
     folder = (await raw.config_get("dir"))["dir"]
     return (Path(folder) / "dump.rdb").read_bytes()
+
+
+async def test_a_group_that_the_records_refuse_keeps_none_from_being_swept(world: World) -> None:
+    await world.keep(b"wool", (world.wool.id, 1))
+    rests = msgspec.msgpack.encode({"documents": [], "epoch": 0})
+    await world.cache.put(b"odd", rests, ttl=600, group="ac\x00me/default")
+    await world.records.delete_document("acme", world.wool.id)
+    known = world.records.generation
+
+    async def refusing(tenant: str, name: str) -> int | None:
+        return await known(storable_name(tenant), name)
+
+    world.records.generation = refusing  # type: ignore[method-assign]
+    with pytest.raises(InvalidRequest):
+        await world.sweeper.sweep()
+    assert await world.left() == set()
 
 
 async def test_a_tenant_with_a_slash_in_its_name_is_swept_as_its_own() -> None:

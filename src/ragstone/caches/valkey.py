@@ -32,6 +32,9 @@ _SCANNED: Final = 250
 """Names looked at with one command: reading a reply holds the loop for about two milliseconds."""
 _WALK_SHARE: Final = 0.05
 """Of the time that may go into walks through all entries, while the server evicts on and on."""
+_NOTES: Final = 6
+_ADDED: Final = 1
+"""Commands that `_note` gives for a group, and which of them tells how many are new there."""
 _GLOB: Final = re.compile(rb"[*?\[\]\\]")
 
 
@@ -52,6 +55,8 @@ class ValkeyCache:
         self._evicted: int | None = None
         """As the server counted before the last walk through all entries."""
         self._next_walk = 0.0
+        self._found: set[bytes] = set()
+        """Groups found again, also by a walk that was broken off, and not told yet."""
 
     async def get(self, key: bytes) -> Kept | None:
         frame = await self._quick.reply(self._quick.redis.get(self._entry(key)))
@@ -68,7 +73,7 @@ class ValkeyCache:
             await self._bulk.reply(self._bulk.redis.delete(*map(self._entry, batch)))
 
     async def groups(self) -> list[str]:
-        return sorted(group for group, count in await self._counts() if count)
+        return sorted(map(_text, await self._alive(self._groups)))
 
     async def found_again(self) -> list[str]:
         """Looks at all entries when the server has evicted since it last did. Seldom enough to take
@@ -77,15 +82,15 @@ class ValkeyCache:
         started = self._clock.monotonic()
         if started < self._next_walk or (evicted is not None and evicted == self._evicted):
             return []
-        groups = await self._list_anew()
+        await self._list_anew()
         self._evicted = evicted
         now = self._clock.monotonic()
         self._next_walk = now + (now - started) / _WALK_SHARE
-        return sorted(group.decode(errors="replace") for group in groups)
+        found, self._found = self._found, set()
+        return sorted(map(_text, found))
 
     async def members(self, group: str) -> list[bytes]:
-        now, listed = self._clock.time(), await self._listed(group.encode())
-        return [key for key, expires in listed.items() if expires >= now]
+        return await self._alive(self._members(group.encode()))
 
     async def values(self, group: str, keys: Sequence[bytes]) -> list[bytes | None]:
         """What the server has evicted is struck off the group's list."""
@@ -95,6 +100,7 @@ class ValkeyCache:
             pairs = list(zip(batch, frames, strict=True))
             if gone := [key for key, frame in pairs if frame is None]:
                 await self._bulk.reply(self._bulk.redis.zrem(self._members(group.encode()), *gone))
+                await self._bulk.reply(self._list(gone))  # what was put meanwhile
             for key, frame in pairs:
                 found = unframed(key, frame)
                 values.append(None if found is None else found.value)
@@ -103,19 +109,17 @@ class ValkeyCache:
     async def clear(self, group: str | None = None) -> int:
         count = 0
         for name in await self.groups() if group is None else [group]:
-            keys = list(await self._listed(name.encode()))
-            for batch in _batches(keys):
-                count += await self._bulk.reply(self._bulk.redis.delete(*map(self._entry, batch)))
-                await self._bulk.reply(self._bulk.redis.zrem(self._members(name.encode()), *batch))
+            for batch in _batches(await self.members(name)):
+                count += await self._bulk.reply(self._drop(name.encode(), batch))
         return count
 
     async def stats(self) -> CacheStats:
         """Bytes and bound are the whole server's."""
-        counts = await self._counts()
+        count = await self._count(await self._alive(self._groups))
         memory = await self._bulk.reply(self._bulk.redis.info("memory"))
         return CacheStats(
             store="redis",
-            entries=sum(count for _, count in counts),
+            entries=count,
             bytes=memory.get("used_memory", 0),
             max_bytes=memory.get("maxmemory") or None,
         )
@@ -125,26 +129,25 @@ class ValkeyCache:
         await self._quick.close()
         await self._bulk.close()
 
-    async def _counts(self) -> list[tuple[str, int]]:
-        """Groups, and how many entries each has that have not expired."""
-        now = self._clock.time()
-        names = await self._bulk.reply(self._bulk.redis.zrangebyscore(self._groups, now, "+inf"))
-        async with self._bulk.redis.pipeline(transaction=False) as together:
-            for name in names:
-                together.zcount(self._members(name), now, "+inf")
-            counts = await self._bulk.reply(together.execute())
-        return list(zip((name.decode(errors="replace") for name in names), counts, strict=True))
-
-    async def _listed(self, group: bytes) -> dict[bytes, float]:
-        """The keys of a group, and when they expire."""
-        listed: dict[bytes, float] = {}
-        cursor = 0
+    async def _alive(self, listing: bytes) -> list[bytes]:
+        """Of a sorted set, in no order, what has not expired; whatever stays there meanwhile."""
+        now, scores, cursor = self._clock.time(), dict[bytes, float](), 0
         while True:
-            asked = self._bulk.redis.zscan(self._members(group), cursor, count=_SCANNED)
+            asked = self._bulk.redis.zscan(listing, cursor, count=_SCANNED)
             cursor, pairs = await self._bulk.reply(asked)
-            listed.update(pairs)
+            scores.update(pairs)
             if not cursor:
-                return listed
+                return [name for name, expires in scores.items() if expires >= now]
+
+    async def _count(self, groups: Sequence[bytes]) -> int:
+        """Their entries that have not expired."""
+        now, count = self._clock.time(), 0
+        for batch in _batches(groups):
+            async with self._bulk.redis.pipeline(transaction=False) as together:
+                for group in batch:
+                    together.zcount(self._members(group), now, "+inf")
+                count += sum(await self._bulk.reply(together.execute()))
+        return count
 
     async def _evictions(self) -> int | None:
         """How many the server has counted; None where it does not tell us."""
@@ -155,12 +158,11 @@ class ValkeyCache:
         count: int | None = stats.get("evicted_keys")
         return count
 
-    async def _list_anew(self) -> set[bytes]:
-        """Lists what is not; the groups of it."""
+    async def _list_anew(self) -> None:
+        """Lists what is not."""
         listed: set[bytes] = set()
-        for name, _ in await self._counts():
-            listed.update(await self._listed(name.encode()))
-        groups: set[bytes] = set()
+        for name in await self._alive(self._groups):
+            listed.update(await self._alive(self._members(name)))
         start = self._entry(b"")
         pattern, cursor = _GLOB.sub(rb"\\\g<0>", start) + b"*", 0
         while True:
@@ -168,24 +170,37 @@ class ValkeyCache:
             cursor, names = await self._bulk.reply(asked)
             keys = [key for name in names if (key := name[len(start) :]) not in listed]
             for batch in _batches(keys):
-                groups |= await self._bulk.reply(self._list(batch))
+                await self._bulk.reply(self._list(batch))
             if not cursor:
-                return groups
+                return
 
-    async def _list(self, keys: Sequence[bytes]) -> set[bytes]:
-        """What cannot be read, and so never be given, is removed."""
+    async def _list(self, keys: Sequence[bytes]) -> None:
+        """Those that are there. What cannot be read, and so never be given, is removed."""
         now, groups = self._clock.time(), dict[bytes, dict[bytes, float]]()
+        unreadable: list[bytes] = []
         frames = await self._bulk.redis.mget(map(self._entry, keys))
+        for key, frame in zip(keys, frames, strict=True):
+            if (found := unframed(key, frame)) is not None and found.expires > now:
+                groups.setdefault(found.group, {})[key] = found.expires
+            elif found is None and frame is not None:
+                unreadable.append(self._entry(key))
         async with self._bulk.redis.pipeline(transaction=False) as together:
-            for key, frame in zip(keys, frames, strict=True):
-                if (found := unframed(key, frame)) is None:
-                    together.delete(self._entry(key))
-                elif found.expires > now:
-                    groups.setdefault(found.group, {})[key] = found.expires
             for group, expires in groups.items():
                 self._note(together, group, expires, now)
-            await together.execute()
-        return set(groups)
+            if unreadable:
+                together.delete(*unreadable)
+            untold = groups.keys() - self._found
+            self._found |= untold  # it may be carried out, and the reply not come
+            added = (await together.execute())[_ADDED : _NOTES * len(groups) : _NOTES]
+        self._found -= {name for name, n in zip(groups, added, strict=True) if not n} & untold
+
+    async def _drop(self, group: bytes, keys: Sequence[bytes]) -> int:
+        """How many were there. Together, so that what is put meanwhile is listed."""
+        async with self._bulk.redis.pipeline(transaction=True) as together:
+            together.delete(*map(self._entry, keys))
+            together.zrem(self._members(group), *keys)
+            count: int = (await together.execute())[0]
+            return count
 
     async def _put(self, key: bytes, value: bytes, ttl_ms: int, group: bytes) -> None:
         now = self._clock.time()
@@ -212,6 +227,10 @@ class ValkeyCache:
 
     def _members(self, group: bytes) -> bytes:
         return self._prefix + b"m:" + group
+
+
+def _text(group: bytes) -> str:
+    return group.decode(errors="replace")
 
 
 def _batches(keys: Sequence[bytes]) -> Iterator[Sequence[bytes]]:

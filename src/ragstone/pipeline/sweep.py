@@ -12,7 +12,7 @@ from typing import Final
 import msgspec
 import structlog
 
-from ragstone.domain.errors import RagstoneError
+from ragstone.domain.errors import DependencyError, RagstoneError
 from ragstone.ports import CacheStore, Clock, RecordsReader
 
 _BATCH: Final = 200
@@ -73,12 +73,24 @@ class Sweeper:
                 _log.exception("not swept")
 
     async def sweep(self) -> int:
-        """Once through all groups that are due; how many entries were removed."""
+        """Once through all groups that are due; how many entries were removed.
+
+        Raises `RecordsUnavailable`, and when it is through what a single group raised."""
         for group in await self._cache.found_again():
             self._seen.pop(group, None)
         groups = await self._cache.groups()
         self._seen = {group: seen for group, seen in self._seen.items() if group in groups}
-        return sum([await self._look_at(group) for group in groups])
+        removed, refused = 0, list[RagstoneError]()
+        for group in groups:
+            try:
+                removed += await self._look_at(group)
+            except DependencyError:
+                raise
+            except RagstoneError as error:  # a name that the records cannot hold, for instance
+                refused.append(error)
+        if refused:
+            raise refused[0]
+        return removed
 
     async def _look_at(self, group: str) -> int:
         tenant, _, name = group.rpartition("/")  # a collection's name has no slash
