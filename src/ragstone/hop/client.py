@@ -5,6 +5,7 @@ so that asking twice is harmless.
 """
 
 import asyncio
+from collections.abc import Coroutine
 from typing import Final, TypeVar
 
 import msgspec
@@ -13,7 +14,7 @@ from ragstone.domain.errors import DependencyError
 from ragstone.hop.address import EngineAddress
 from ragstone.hop.connection import ConnectionBroken, EngineConnection
 from ragstone.hop.messages import request_head
-from ragstone.hop.patience import Patience
+from ragstone.hop.patience import SHORT_SECONDS, Patience
 from ragstone.hop.refusals import refusal_of
 
 _SENT_AT_MOST: Final = 3
@@ -46,6 +47,7 @@ class EngineClient:
         self._open: set[EngineConnection] = set()
         self._heads: dict[str, bytes] = {}
         self._patience = Patience()
+        self._trials: set[asyncio.Task[tuple[int, bytes]]] = set()
         self._closed = False
 
     async def ask(
@@ -92,28 +94,51 @@ class EngineClient:
         self._closed = True
         for connection in list(self._open):
             connection.close()
+        await asyncio.gather(*self._trials, return_exceptions=True)
 
     async def _exchange(
         self, request: bytes, answer_seconds: float | None, until: float
     ) -> tuple[int, bytes]:
         """`until` is a point in the loop's time. Raises `TimeoutError`, `ConnectionBroken`."""
-        now = asyncio.get_running_loop().time
         sent = 0
         while True:
             connection = self._idle.popitem()[0] if self._idle else await self._connected(until)
             sent += 1
+            exchange = self._exchange_on(connection, request, answer_seconds, until)
             try:
-                with self._patience.waiting(answer_seconds) as seconds:
-                    left = until - now()
-                    answer = await connection.exchange(
-                        request, left if seconds is None else min(seconds, left)
-                    )
+                if not self._patience.tries(answer_seconds):
+                    return await exchange
+                async with asyncio.timeout(SHORT_SECONDS):
+                    return await asyncio.shield(self._trial(exchange))
             except ConnectionBroken:
                 if sent == _SENT_AT_MOST:
                     raise
-            else:
-                self._keep(connection)
-                return answer
+
+    async def _exchange_on(
+        self, connection: EngineConnection, request: bytes, seconds: float | None, until: float
+    ) -> tuple[int, bytes]:
+        with self._patience.waiting(seconds) as allowed:
+            left = until - asyncio.get_running_loop().time()
+            answer = await connection.exchange(
+                request, left if allowed is None else min(allowed, left)
+            )
+        self._keep(connection)
+        return answer
+
+    def _trial(
+        self, exchange: Coroutine[None, None, tuple[int, bytes]]
+    ) -> "asyncio.Task[tuple[int, bytes]]":
+        """It goes on when nobody waits for it any more: many may share the question that tries,
+        as reads of a key or collection are shared, and all of them would wait so long."""
+        trial = asyncio.create_task(exchange)
+        self._trials.add(trial)
+        trial.add_done_callback(self._tried)
+        return trial
+
+    def _tried(self, trial: "asyncio.Task[tuple[int, bytes]]") -> None:
+        self._trials.discard(trial)
+        if not trial.cancelled():
+            trial.exception()  # if nobody waits: the patience knows it
 
     def _keep(self, connection: EngineConnection) -> None:
         if not connection.is_usable:

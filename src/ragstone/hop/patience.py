@@ -12,7 +12,9 @@ seconds for the collection and two more for the search."""
 class Patience:
     """After a question that was given up, one at a time has all its time, to see whether the
     engine is back, and the others a short one; any answer ends that. Like a breaker half open,
-    but it refuses nobody: an engine that was only slow is found out at once."""
+    but it refuses nobody: an engine that was only slow is found out at once.
+
+    Whoever asks the question that tries should wait for it no longer than the others."""
 
     __slots__ = ("_silent", "_trying")
 
@@ -20,13 +22,17 @@ class Patience:
         self._silent = False
         self._trying = False
 
+    def tries(self, seconds: float | None) -> bool:
+        """Whether the next question, which may take so long, would be the one that tries."""
+        return self._silent and not self._trying and seconds is not None
+
     @contextmanager
     def waiting(self, seconds: float | None) -> Iterator[float | None]:
         """Around one question that may take so long: how long it is waited for; None: no limit.
 
         A `TimeoutError` that leaves it says that the engine was silent.
         """
-        tries = self._silent and not self._trying and seconds is not None
+        tries = self.tries(seconds)
         if self._silent and not tries and seconds is not None:
             seconds = min(seconds, SHORT_SECONDS)
         self._trying = self._trying or tries
