@@ -1,5 +1,6 @@
 """What was used, by whom and of what, over HTTP with the scope `admin`."""
 
+import asyncio
 import csv
 import io
 import re
@@ -86,12 +87,14 @@ async def get_usage(call: Call) -> Response:
     as_csv = _wants_csv(call)
     tenant = tenants_in_view(call, query.get("tenant"))
     totals = await call.system.budgets.usage(tenant, by=by, since=since, until=until)
-    lines = [_line(total) for total in totals]
+    # Of a hundred thousand users that is a second's work, which is not the event loop's.
     if as_csv:
-        headers = {"X-Trace-Id": call.trace.id, "X-Content-Type-Options": "nosniff"}
-        return Response(_csv(by, lines), 200, headers, "text/csv; charset=utf-8")
-    answer = UsageResponse(by=by, since=since, until=until, lines=lines, total=_sum(totals))
-    return call.json(answer)
+        told, kind = await asyncio.to_thread(_csv, by, totals), "text/csv; charset=utf-8"
+    else:
+        told = await asyncio.to_thread(_json, by, since, until, totals)
+        kind = "application/json"
+    headers = {"X-Trace-Id": call.trace.id, "X-Content-Type-Options": "nosniff"}
+    return Response(told, 200, headers, kind)
 
 
 def _by(word: str) -> UsageBy:
@@ -132,15 +135,21 @@ def _wants_csv(call: Call) -> bool:
     return wanted == "csv"
 
 
-def _csv(by: str, lines: list[UsageLine]) -> str:
+def _json(by: UsageBy, since: float, until: float, totals: list[UsageTotal]) -> bytes:
+    lines = [_line(total) for total in totals]
+    told = UsageResponse(by=by, since=since, until=until, lines=lines, total=_sum(totals))
+    return msgspec.json.encode(told)
+
+
+def _csv(by: UsageBy, totals: list[UsageTotal]) -> bytes:
     """RFC 4180, with a head line."""
     text = io.StringIO()
     writer = csv.writer(text)
     fields = UsageSum.__struct_fields__
     writer.writerow([by, *fields])
-    for line in lines:
+    for line in map(_line, totals):
         writer.writerow([_inert(line.by), *(_cell(getattr(line, field)) for field in fields)])
-    return text.getvalue()
+    return text.getvalue().encode()
 
 
 def _inert(name: str) -> str:
