@@ -6,6 +6,7 @@ Stages know nothing of one another. Each is timed, and none begins after the dea
 left out on the way is on the trace, and so in the response.
 """
 
+from array import array
 from collections.abc import AsyncGenerator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing
 from dataclasses import dataclass
@@ -235,7 +236,7 @@ async def gather(asked: Asked, bill: Bill, s: Services) -> Material:
         passages = pack_for(question, ranked, recipe.context_tokens, ladder, priority, trace)
         lean = await lean_prompt(application, question, query, passages, recipe, s.metrics)
     return Material(
-        query=query, vector=vector, passages=passages,
+        query=query, vector=None if vector is None else array("d", vector), passages=passages,
         prompt=lean.prompt, saved_tokens=lean.saved_tokens, application=application,
     )  # fmt: skip
 

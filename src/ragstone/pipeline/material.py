@@ -1,5 +1,6 @@
 """What an answer is made of, on its way from the stages that find it to those that write."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ragstone.domain.application import Application
@@ -13,8 +14,9 @@ class Material:
 
     query: str
     """The question as it stands alone."""
-    vector: list[float] | None
-    """Of `query`, where there is one."""
+    vector: Sequence[float] | None
+    """Of `query`, where there is one. Kept for as long as the answer is written: as an array it has
+    3 kB, as a list of Python's numbers 12."""
     passages: list[Passage]
     """The evidence, best first; passage `n` of the prompt is `passages[n - 1]`."""
     prompt: Prompt

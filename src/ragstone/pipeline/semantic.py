@@ -8,6 +8,7 @@ inside a conversation never takes part. Off by default; docs/decisions/0011-sema
 """
 
 from array import array
+from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 import msgspec
@@ -64,7 +65,7 @@ class _Place(NamedTuple):
 
     cache: CacheStore
     key: bytes
-    vector: list[float]
+    vector: Sequence[float]
     similarity: float
 
 
