@@ -41,6 +41,8 @@ class Reservation:
     number: int
     upper: Amount
     model: bool
+    at: float
+    """Unix seconds. What it cost counts as used then, as it does in the accounts."""
     parties: list[tuple[Spender, Sequence[Slice]]]
     slices: list[Slice] = field(default_factory=list)
     """In which `upper` is held: those of all parties, each once."""
@@ -118,7 +120,8 @@ class Book:
         """Notes that `upper` was taken from `slices`."""
         self._last_number += 1
         number = self._last_number
-        reservation = Reservation(self, number, upper, model, [(spender, slices)], list(slices))
+        parties = [(spender, slices)]
+        reservation = Reservation(self, number, upper, model, at, parties, list(slices))
         self.open[number] = reservation
         if self._journal is not None:
             numbers = [slice_.number for slice_ in slices]

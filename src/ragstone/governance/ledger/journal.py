@@ -174,7 +174,8 @@ def begin_journal(folder: Path, holder: str) -> Journal | None:
     except OSError as error:
         if file >= 0:
             os.close(file)
-        return _no_journal(draft, error.strerror)
+        _not_begun(draft, error.strerror)
+        return None
     journal.write(Begun(FORMAT, holder, boot_id(), os.fstat(file).st_ino))
     if not journal.works:
         return None
@@ -182,11 +183,12 @@ def begin_journal(folder: Path, holder: str) -> Journal | None:
         journal.move(path)
     except OSError as error:
         journal.close()
-        return _no_journal(draft, error.strerror)
+        _not_begun(draft, error.strerror)
+        return None
     return journal
 
 
-def _no_journal(draft: Path, reason: str | None) -> None:
+def _not_begun(draft: Path, reason: str | None) -> None:
     _log.error("the ledger has no journal", folder=str(draft.parent), reason=reason)
     with contextlib.suppress(OSError):
         draft.unlink(missing_ok=True)

@@ -140,7 +140,7 @@ class LeasedLedger:
         found = self._open.pop(reservation, None)
         if found is None:
             return
-        rows = at_hour(rows, self.clock.time())
+        rows = at_hour(rows, found.at)
         if not found.book.settle(found, spent, rows):
             self._on_overrun()
             _log.warning(

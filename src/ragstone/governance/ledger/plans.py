@@ -20,8 +20,8 @@ class Plan:
     """Holds until the spender's budgets, the day, or the book that is reserved in change."""
 
     budgets: tuple[Budget, ...]
-    until: float
-    """Unix seconds."""
+    day: tuple[int, int]
+    """Unix seconds of its beginning and end."""
     model: tuple[Slice, ...]
     other: tuple[Slice, ...]
     """For paid work that is no language model's."""
@@ -52,8 +52,10 @@ class Plans:
         if budgets is None:
             return None
         plan = self._plans.get(spender)
-        if plan is not None and plan.budgets is budgets and self._clock.time() < plan.until:
-            return plan
+        if plan is not None and plan.budgets is budgets:
+            start, end = plan.day
+            if start <= self._clock.time() < end:  # a clock that was set goes back, too
+                return plan
         return self._made(spender, budgets)
 
     async def read(self, spender: Spender) -> Plan:
@@ -84,7 +86,7 @@ class Plans:
         slices = [book.slice(view) for view in views]
         plan = Plan(
             budgets,
-            period_bounds("day", now)[1],
+            period_bounds("day", now),
             tuple(slices),
             tuple(slice_ for slice_ in slices if slice_.view.binds_other_work),
         )
