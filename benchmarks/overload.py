@@ -2,9 +2,9 @@
 
 A real `ragstone serve` on the sample help documents with its defaults, and a simulated model
 that works on 16 requests at once, each for about a second, and lets the others wait: its
-capacity is 16 answers a second. Every question is new to the caches. Good: complete within five
-seconds of the scheduled moment; clients give up after ten. The first ten seconds of each load
-are left out. "Without" is the same server with
+capacity is 16 answers a second. No question is asked twice, so that none shares a generation. Good:
+complete within five seconds of the scheduled moment; clients give up after ten. The first ten
+seconds of each load are left out. "Without" is the same server with
 `admission.enabled = false`: no admission, no limits towards the model, no rungs for load.
 
     flock /tmp/bench.lock python benchmarks/overload.py --home /tmp/ragstone-load [--seconds 30]
@@ -13,12 +13,13 @@ are left out. "Without" is the same server with
 
 import argparse
 import asyncio
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 import uvloop
-from running_site import Site, site
+from running_site import Site, different_questions, site
 
 from ragstone.lab.load.plan import plan_load
 from ragstone.lab.load.report import LoadReport, Percentiles, report_of
@@ -44,13 +45,15 @@ SETTLING: Final = 10.0
 
 
 async def measure(served: Site, multiple: float, seconds: float) -> LoadReport:
+    rate, duration = multiple * CAPACITY, SETTLING + seconds
     plan = plan_load(
         served.url,
-        rate=multiple * CAPACITY,
-        duration=SETTLING + seconds,
+        rate=rate,
+        duration=duration,
         form=RequestForm(deadline=10.0),
         within=WITHIN,
-        behaviour=Behaviour(zipf=None),
+        questions=different_questions(int(1.5 * rate * duration) + 100),
+        behaviour=Behaviour(once=True),
         seed=int(10 * multiple),
     )
     return report_of(settled(await run_load(plan)))
@@ -64,11 +67,13 @@ def settled(result: LoadResult) -> LoadResult:
     return replace(result, rows=rows, plan=replace(result.plan, schedule=schedule))
 
 
-async def sweep(home: Path, *, layer: bool, seconds: float) -> dict[float, LoadReport]:
+async def sweep(
+    home: Path, loads: Sequence[float], *, layer: bool, seconds: float
+) -> dict[float, LoadReport]:
     """A fresh server for each multiple, so that none inherits the state of the one before."""
     reports = {}
     settings = {} if layer else {"ADMISSION__ENABLED": "false"}
-    for multiple in MULTIPLES:
+    for multiple in loads:
         with site(home, behaviour=MODEL, settings=settings) as served:
             await measure(served, 0.5, 1.0)  # connections, first questions
             reports[multiple] = await measure(served, multiple, seconds)
@@ -107,12 +112,16 @@ async def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--home", type=Path, required=True)
     parser.add_argument("--seconds", type=float, default=30.0)
+    parser.add_argument(
+        "--loads", type=float, nargs="+", default=MULTIPLES, help="Multiples of the capacity."
+    )
+    parser.add_argument("--only-with", action="store_true", help="Not without the layer.")
     parser.add_argument("--svg", type=Path, help="Where the plot goes.")
     options = parser.parse_args()
     print(HEADING)
     curves = {}
-    for layer in (True, False):
-        reports = await sweep(options.home, layer=layer, seconds=options.seconds)
+    for layer in (True,) if options.only_with else (True, False):
+        reports = await sweep(options.home, options.loads, layer=layer, seconds=options.seconds)
         points = [Point(multiple, report) for multiple, report in reports.items()]
         curves["with the layer" if layer else "without"] = points
         if options.svg:

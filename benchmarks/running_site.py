@@ -15,6 +15,8 @@ from typing import Any, Final
 
 import psutil
 
+from ragstone.lab.load.questions import Question, sample_questions
+
 RAGSTONE: Final = (sys.executable, "-m", "ragstone.cli")
 _STOP_SECONDS: Final = 20.0
 
@@ -55,6 +57,14 @@ class Site:
         return sum(len(process.net_connections()) for process in self.processes())
 
 
+def different_questions(count: int) -> tuple[Question, ...]:
+    """Equal ones that are asked at the same time would share a generation."""
+    texts = [one.question for one in sample_questions()]
+    return tuple(
+        Question(question=f"{texts[number % len(texts)]} Case {number}.") for number in range(count)
+    )
+
+
 def make_home(home: Path) -> None:
     """A data folder with the sample corpus's help documents in its default collection."""
     from ragstone.sample import write_corpus
@@ -73,7 +83,7 @@ def site(
     settings: Mapping[str, Any] | None = None,
     arguments: tuple[str, ...] = (),
 ) -> Iterator[Site]:
-    """`settings` are `{"GROUP__NAME": value}`. Questions are always new: no cache helps."""
+    """`settings` are `{"GROUP__NAME": value}`. No cache helps."""
     if not home.exists():
         make_home(home)
     with ExitStack() as stack:

@@ -13,10 +13,9 @@ import asyncio
 from pathlib import Path
 
 import uvloop
-from running_site import Site, site
+from running_site import Site, different_questions, site
 
 from ragstone.lab.load.plan import plan_load
-from ragstone.lab.load.questions import Question, sample_questions
 from ragstone.lab.load.report import report_of
 from ragstone.lab.load.requests import RequestForm
 from ragstone.lab.load.runner import run_load
@@ -24,13 +23,6 @@ from ragstone.lab.load.schedule import Behaviour
 
 BEGIN_SECONDS = 15.0
 FLOW_SECONDS = 30.0
-
-
-def different_questions(count: int) -> tuple[Question, ...]:
-    texts = [one.question for one in sample_questions()]
-    return tuple(
-        Question(question=f"{texts[number % len(texts)]} Case {number}.") for number in range(count)
-    )
 
 
 async def weigh(served: Site) -> tuple[int, float]:
