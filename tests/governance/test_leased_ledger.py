@@ -543,6 +543,21 @@ def test_a_provider_that_counts_more_than_was_reserved_is_paid_and_told_of() -> 
     run(scenario())
 
 
+def test_what_is_open_at_the_end_is_charged_in_full_and_told_in_usage() -> None:
+    async def scenario() -> None:
+        site = Site()
+        await site.store.put_budget(budget(1_000))
+        ledger = site.ledger()
+        shared = await ledger.reserve(ANNA, dollars(101))
+        await ledger.join(shared, BERT)
+        await site.end(ledger)
+        assert (await site.store.settled(), await site.store.outstanding()) == (101, 0)
+        told = await site.store.usage("acme", by="user", since=0, until=site.clock.time() + 1)
+        assert {total.by: total.nanodollars for total in told} == {"anna": 51, "bert": 50}
+
+    run(scenario())
+
+
 def test_a_cancelled_reservation_holds_nothing() -> None:
     async def scenario() -> None:
         site = Site()

@@ -17,9 +17,10 @@ from ragstone.governance.ledger import LeasedLedger, LedgerSettings, Upkeep
 from ragstone.governance.ledger.accounts import obeyed
 from ragstone.governance.ledger.book import Book
 from ragstone.governance.ledger.journal import begin_journal
-from ragstone.governance.ledger.recovery import UNFINISHED, reports_of
+from ragstone.governance.ledger.recovery import reports_of
 from ragstone.governance.ledger.sharing import share
 from ragstone.governance.ledger.slices import AccountView
+from ragstone.governance.ledger.usage_rows import UNFINISHED
 from tests.clock import VirtualClock
 from tests.governance.test_leased_ledger import ANNA, BERT, Store, budget, row
 from tests.virtual_loop import VirtualLoop

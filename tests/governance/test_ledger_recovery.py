@@ -10,7 +10,8 @@ import pytest
 
 from ragstone.governance.ledger import LeasedLedger, Upkeep, recovery
 from ragstone.governance.ledger.journal import Joined, begin_journal
-from ragstone.governance.ledger.recovery import UNFINISHED, recover_journals
+from ragstone.governance.ledger.recovery import recover_journals
+from ragstone.governance.ledger.usage_rows import UNFINISHED
 from tests.governance.test_leased_ledger import ANNA, BERT, Site, budget, dollars, row
 from tests.virtual_loop import run
 

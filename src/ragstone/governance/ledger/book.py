@@ -30,7 +30,7 @@ from ragstone.governance.ledger.journal import (
 )
 from ragstone.governance.ledger.sharing import share
 from ragstone.governance.ledger.slices import AccountView, Slice, take
-from ragstone.governance.ledger.usage_rows import UsageRows
+from ragstone.governance.ledger.usage_rows import UsageRows, unfinished_rows
 
 
 @dataclass(slots=True, eq=False)
@@ -224,7 +224,9 @@ class Book:
     def abandon(self) -> None:
         """Charges what is open in full: nobody will settle it."""
         for reservation in list(self.open.values()):
-            self.settle(reservation, reservation.upper, ())
+            spenders = [spender for spender, _ in reservation.parties]
+            rows = unfinished_rows(spenders, reservation.upper, reservation.at)
+            self.settle(reservation, reservation.upper, rows)
 
     def end(self) -> None:
         """All has been reported."""

@@ -11,7 +11,6 @@ import structlog
 
 from ragstone.domain.budget import AccountReport, Amount, LedgerReport, Spender, UsageRow
 from ragstone.domain.errors import RagstoneError
-from ragstone.domain.usage import Usage
 from ragstone.governance.ledger.journal import (
     FORMAT,
     SUFFIX,
@@ -29,12 +28,9 @@ from ragstone.governance.ledger.journal import (
     dead_journal,
     read_records,
 )
-from ragstone.governance.ledger.sharing import share
-from ragstone.governance.ledger.usage_rows import at_hour, summed
+from ragstone.governance.ledger.usage_rows import summed, unfinished_rows
 from ragstone.ports import BudgetStore
 
-UNFINISHED: Final = "unfinished"
-"""Stands for the model in the usage of reservations that a crash left open."""
 _AT_ONCE: Final = 256
 """Records that are read without a pause: about a millisecond."""
 
@@ -140,7 +136,7 @@ class _Left:
         for reserved, spenders, slices in self.open.values():
             for number in slices:
                 self.charged[number] += self._in_unit(number, reserved.upper)
-            self.rows.extend(_unfinished(reserved, spenders))
+            self.rows.extend(unfinished_rows(spenders, reserved.upper, reserved.at))
         accounts = [
             AccountReport(self.accounts[number].account, settled, 0)
             for number, settled in self.charged.items()
@@ -172,23 +168,3 @@ class _Left:
 
     def _in_unit(self, number: int, amount: Amount) -> int:
         return amount.tokens if self.accounts[number].tokens else amount.nanodollars
-
-
-def _unfinished(reserved: Reserved, spenders: list[Spender]) -> list[UsageRow]:
-    rows = [
-        UsageRow(
-            hour=0,
-            tenant=spender.tenant,
-            application=spender.application,
-            model=UNFINISHED,
-            key_id=spender.key_id or "",
-            user=spender.user or "",
-            questions=0,
-            usage=Usage(
-                input_tokens=share(reserved.upper.tokens, len(spenders), place), estimated=True
-            ),
-            nanodollars=share(reserved.upper.nanodollars, len(spenders), place),
-        )
-        for place, spender in enumerate(spenders)
-    ]
-    return list(at_hour(rows, reserved.at))

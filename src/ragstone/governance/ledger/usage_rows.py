@@ -3,7 +3,12 @@
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from ragstone.domain.budget import UsageRow
+from ragstone.domain.budget import Amount, Spender, UsageRow
+from ragstone.domain.usage import Usage
+from ragstone.governance.ledger.sharing import share
+
+UNFINISHED: Final = "unfinished"
+"""Stands for the model in the usage of what was reserved and never settled."""
 
 _HOUR: Final = 3_600
 _UNSUMMED: Final = 512
@@ -39,6 +44,25 @@ def at_hour(rows: Sequence[UsageRow], now: float) -> Sequence[UsageRow]:
         return rows
     hour = int(now) // _HOUR * _HOUR
     return [row if row.hour else _with(row, hour) for row in rows]
+
+
+def unfinished_rows(spenders: Sequence[Spender], upper: Amount, at: float) -> Sequence[UsageRow]:
+    """Of a reservation that nobody settled, which is charged in full to those who share it."""
+    parties = len(spenders)
+    rows = [
+        UsageRow(
+            hour=0,
+            tenant=spender.tenant,
+            application=spender.application,
+            model=UNFINISHED,
+            key_id=spender.key_id or "",
+            user=spender.user or "",
+            usage=Usage(input_tokens=share(upper.tokens, parties, place), estimated=True),
+            nanodollars=share(upper.nanodollars, parties, place),
+        )
+        for place, spender in enumerate(spenders)
+    ]
+    return at_hour(rows, at)
 
 
 def summed(rows: Iterable[UsageRow]) -> list[UsageRow]:
