@@ -289,7 +289,7 @@ class Budgets(RuleBasedStateMachine):
 
 
 def _books(process: Process) -> list[Book]:
-    return [*process.ledger.draining, process.ledger.book]
+    return list(process.ledger.books)
 
 
 async def _cancelled(work: object, after: int | None) -> object:

@@ -20,7 +20,7 @@ async def kill(ledger: LeasedLedger, upkeep: Upkeep) -> None:
     """As if the process ended here: its locks are gone, and nothing more is said."""
     await upkeep.close()
     await ledger.leasing.close()
-    for book in (*ledger.draining, ledger.book):
+    for book in ledger.books:
         book.leave()
 
 

@@ -1,26 +1,20 @@
 """The ledger of one process: it spends from slices that it has leased, so that a reservation costs
 microseconds and no trip to the records."""
 
-import asyncio
 import secrets
 from collections.abc import Callable, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Final
 
 import structlog
 
 from ragstone.domain.budget import (
     Amount,
-    LedgerReport,
     Spender,
     Standing,
     UsageRow,
 )
 from ragstone.domain.errors import BudgetExhausted, RagstoneError, RecordsUnavailable
-from ragstone.governance.ledger.book import Book, Reservation
-from ragstone.governance.ledger.journal import begin_journal
+from ragstone.governance.ledger.book import Reservation
+from ragstone.governance.ledger.books import Books, LedgerSettings
 from ragstone.governance.ledger.known import KnownBudgets
 from ragstone.governance.ledger.leasing import Leasing
 from ragstone.governance.ledger.plans import Plan, Plans
@@ -29,26 +23,7 @@ from ragstone.governance.ledger.slices import AccountView, Slice, missing, take
 from ragstone.governance.ledger.usage_rows import at_hour
 from ragstone.ports import BudgetStore, Clock
 
-_SURE_SHARE: Final = 0.8
-"""Of `lease_seconds`, from the moment the last call that prolonged it was sent: for so long it
-cannot have run out, whatever the call took and however the two clocks differ."""
-_GIVING_BACK_SECONDS: Final = 0.25
-"""The longest wait for what this process gives back and then needs after all."""
-_CLOSE_SECONDS: Final = 5.0
-"""For the last reports."""
-
 _log = structlog.get_logger("ragstone.ledger")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LedgerSettings:
-    economy_at: float = 0.8
-    lease_seconds: float = 30.0
-    report_seconds: float = 1.0
-    processes: int = 1
-    """That spend from the same budgets, more or less: slices are sized by it."""
-    journals: Path | None = None
-    """The folder of the journals; None: a crash charges all that was leased."""
 
 
 class LeasedLedger:
@@ -72,15 +47,11 @@ class LeasedLedger:
         self.settings = settings
         self.store = store
         self.clock = clock
-        self._new_name = new_name
         self._on_overrun = on_overrun
         self._known = KnownBudgets(store, clock)
-        self.plans = Plans(self._known, clock, lambda: self.book, self._recall)
+        self.books = Books(store, clock, settings, new_name)
+        self.plans = Plans(self._known, clock, lambda: self.books.present, self._recall)
         self._open: dict[str, Reservation] = {}
-        self._reported = asyncio.Event()
-        """Set, and made anew, when a report has arrived."""
-        self.book = self._new_book()
-        self.draining: list[Book] = []
         self.on_scarce: Callable[[], None] = lambda: None
         """Told when something was refused: what is not needed here may be what others lack."""
         self.leasing = Leasing(
@@ -88,7 +59,7 @@ class LeasedLedger:
             clock,
             seconds=settings.lease_seconds,
             processes=settings.processes,
-            book=lambda: self.book,
+            book=lambda: self.books.present,
             on_over=self._recall,
         )
 
@@ -108,12 +79,13 @@ class LeasedLedger:
     async def reserve(self, spender: Spender, upper: Amount, *, model: bool = True) -> str:
         plan = self.plans.at_once(spender) or await self.plans.read(spender)
         slices = plan.model if model else plan.other
-        if slices and not (self._is_sure() and take(slices, upper)):
+        if slices and not (self.books.is_sure() and take(slices, upper)):
             slices = await self._take_leased(spender, upper, model)
         # From here to the return nothing waits: what was taken is noted, and the caller told.
-        reservation = self.book.reserve(spender, upper, slices, model=model, at=self.clock.time())
+        book = self.books.present
+        reservation = book.reserve(spender, upper, slices, model=model, at=self.clock.time())
         self._ask_ahead(slices)
-        name = f"{self.book.holder}.{reservation.number}"
+        name = f"{book.holder}.{reservation.number}"
         self._open[name] = reservation
         return name
 
@@ -127,7 +99,7 @@ class LeasedLedger:
                 slices = self._in_book(plan, found)
                 if self._may_join(found, slices) and found.book.join(found, spender, slices):
                     return True
-                if found.book is not self.book or self.has_lapsed():
+                if found.book is not self.books.present or self.books.has_lapsed():
                     return False
                 lacking = [slice_ for slice_ in slices if slice_ not in found.slices]
                 await self._lease(lacking, found.upper)
@@ -152,76 +124,24 @@ class LeasedLedger:
             )
 
     def record(self, rows: Sequence[UsageRow]) -> None:
-        self.book.record(at_hour(rows, self.clock.time()))
+        self.books.present.record(at_hour(rows, self.clock.time()))
 
     async def close(self) -> None:
-        """Reports the last; what is still open is charged in full. What cannot be reported now is
-        left to whoever recovers the journals."""
+        """Reports the last; what is still open is charged in full: see `Books`."""
         await self.leasing.close()
         await self._known.close()
         self._open.clear()
-        self.book.draining = True
-        self.draining.append(self.book)
-        for book in self.draining:
-            book.abandon()
-        with suppress(RagstoneError, TimeoutError):
-            async with asyncio.timeout(_CLOSE_SECONDS):
-                while self.draining:
-                    await self.report(self.draining[0])
-        for book in self.draining:
-            book.leave()
-
-    # Books
-
-    async def report(self, book: Book, *, renew: bool = False) -> bool:
-        """Tells the records what there is to tell of the book; True once all of it is told, and
-        the book has ended. One call at a time. Raises `RecordsUnavailable`; then the same is told
-        again next time, and counts once."""
-        batch = self._next_batch(book, renew)
-        if batch is None:
-            return False
-        sent_at = self.clock.monotonic()
-        await self.store.report(batch, seconds=self.settings.lease_seconds)
-        book.arrived(batch, sent_at)
-        self._reported.set()
-        self._reported = asyncio.Event()
-        if batch.last:
-            book.end()
-            self.draining.remove(book)
-        return batch.last
-
-    def _next_batch(self, book: Book, renew: bool) -> LedgerReport | None:
-        now, chosen = self.clock.monotonic(), self.settings
-
-        def unneeded(slice_: Slice) -> int:
-            return slice_.unneeded(now, chosen.report_seconds, chosen.processes)
-
-        return book.next_batch(unneeded, renew=renew)
+        await self.books.close()
 
     def rotate(self) -> None:
         """Goes on in a new book, with slices of its own."""
-        self.book.draining = True
-        self.draining.append(self.book)
-        self.book = self._new_book()
+        self.books.rotate()
         self.plans.clear()
 
     def _recall(self) -> None:
         """A limit was lowered below what is out: gives back all that is free, and asks anew."""
         self.rotate()
         self.on_scarce()
-
-    def has_lapsed(self) -> bool:
-        """Whether slices of this book may have been charged in full, since their lease may have
-        run out."""
-        return not self._is_sure() and self.book.has_leased
-
-    def _new_book(self) -> Book:
-        name, folder = self._new_name(), self.settings.journals
-        return Book(name, begin_journal(folder, name) if folder is not None else None)
-
-    def _is_sure(self) -> bool:
-        sure = self.settings.lease_seconds * _SURE_SHARE
-        return self.clock.monotonic() < self.book.renewed_at + sure
 
     # Slices
 
@@ -233,24 +153,25 @@ class LeasedLedger:
     def _may_join(self, found: Reservation, slices: Sequence[Slice]) -> bool:
         """What it holds already, anyone may share; more is only taken under a sure lease."""
         own = all(slice_ in found.slices for slice_ in slices)
-        return own or (found.book is self.book and not self.has_lapsed())
+        return own or (found.book is self.books.present and not self.books.has_lapsed())
 
     async def _take_leased(self, spender: Spender, upper: Amount, model: bool) -> tuple[Slice, ...]:
         waited = False
         while True:
-            if self.has_lapsed():
+            if self.books.has_lapsed():
                 self.rotate()
             plan = self.plans.at_once(spender) or await self.plans.read(spender)
             slices = plan.model if model else plan.other
-            if (self._is_sure() or not self.book.has_leased) and take(slices, upper):
+            if (self.books.is_sure() or not self.books.present.has_leased) and take(slices, upper):
                 return slices
             try:
                 await self._lease(slices, upper)
             except BudgetExhausted:
-                if waited or not self._gives_back(slices):
+                if waited or not self.books.gives_back({one.view.account for one in slices}):
                     raise
                 waited = True
-                await self._until_reported()
+                self.on_scarce()
+                await self.books.until_reported()
                 for slice_ in slices:
                     slice_.view.refused_until = float("-inf")
 
@@ -272,17 +193,6 @@ class LeasedLedger:
             if grant is not None and not grant.amount and amount - slice_.free >= least:
                 slice_.view.refuse(amount, self.clock.monotonic())
                 raise self._refusal(slice_.view)
-
-    def _gives_back(self, slices: Sequence[Slice]) -> bool:
-        """Whether this process itself is just giving back some of what is missing."""
-        accounts = {slice_.view.account for slice_ in slices}
-        return any(book.gives_back(accounts) for book in (*self.draining, self.book))
-
-    async def _until_reported(self) -> None:
-        self.on_scarce()
-        with suppress(TimeoutError):
-            async with asyncio.timeout(_GIVING_BACK_SECONDS):
-                await self._reported.wait()
 
     def _ask_ahead(self, slices: Sequence[Slice]) -> None:
         for slice_ in slices:

@@ -62,8 +62,8 @@ class Upkeep:
         if self._wants_new_book():
             ledger.rotate()
         renewable = now - ledger.settings.lease_seconds * _RENEW_SHARE
-        for book in (*ledger.draining, ledger.book):
-            await ledger.report(book, renew=book.renewed_at <= renewable and book.has_leased)
+        for book in ledger.books:
+            await ledger.books.report(book, renew=book.renewed_at <= renewable and book.has_leased)
         ledger.plans.forget_idle()
         self._look()
 
@@ -84,7 +84,8 @@ class Upkeep:
         if ledger.leasing.forgets:
             ledger.leasing.forget()
             return True
-        return ledger.book.journal_bytes > _JOURNAL_BYTES or ledger.has_lapsed()
+        books = ledger.books
+        return books.present.journal_bytes > _JOURNAL_BYTES or books.has_lapsed()
 
     def _look(self) -> None:
         """How accounts in use stand, since others spend from them too."""
