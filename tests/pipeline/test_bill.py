@@ -22,7 +22,7 @@ from ragstone.domain.errors import (
 from ragstone.domain.principal import Principal
 from ragstone.domain.quota import TokensTaken
 from ragstone.domain.usage import Usage
-from ragstone.governance.prices import Price, PriceBook, Rate
+from ragstone.governance.prices import FREE, Price, PriceBook, Rate
 from ragstone.governance.token_bound import most_input
 from ragstone.governance.token_estimate import TokenEstimates, about_tokens
 from ragstone.models.embedders.fake import HashingEmbedder
@@ -293,6 +293,30 @@ async def test_those_who_share_pay_even_parts_of_all_that_follows() -> None:
     charged = [(row.key_id, row.nanodollars) for row in till.rows if not row.questions]
     assert charged == [("k1", 9), ("k2", 8), ("k2", 8)]
     assert not await bill.share_with(BEN)
+
+
+async def test_what_is_settled_or_begun_while_one_joins_changes_nothing_of_its_part() -> None:
+    till = Till()
+    async with opened(till) as bill:
+        first = await bill.reserve("embedding", "e", FREE, most_tokens=0, about=Usage())
+        joining = asyncio.ensure_future(bill.share_with(BEN))
+        await asyncio.sleep(0)
+        bill.settle(first, Usage())
+        asking = asyncio.ensure_future(bill.asked("cheap", PROMPT))
+        assert await joining
+        await asking
+        bill.spent(USED)
+        assert bill.receipt().shared_by == 2
+    assert till.joined == [("res_1", BEN)]
+
+    till = Till()
+    async with opened(till) as bill:
+        await bill.asked("cheap", PROMPT)
+        joining = asyncio.ensure_future(bill.share_with(BEN))
+        await asyncio.sleep(0)
+        await bill.reserve("embedding", "e", FREE, most_tokens=0, about=Usage())
+        assert await joining
+    assert till.joined == [("res_0", BEN), ("res_1", BEN)]
 
 
 async def test_one_whose_budget_does_not_allow_it_shares_nothing() -> None:

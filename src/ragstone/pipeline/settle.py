@@ -227,9 +227,12 @@ class Bill:
         """
         if self.is_paid():
             return False
-        for call in tuple(self._open):
-            if not await self._ledger.join(call.reservation, spender):
-                return False
+        joined: set[Call] = set()
+        while opened := [call for call in self._open if call not in joined]:
+            for call in opened:  # one that is settled meanwhile is paid, and refuses nobody
+                if not await self._ledger.join(call.reservation, spender) and call in self._open:
+                    return False
+                joined.add(call)
         if self.is_paid():
             return False
         self._sharers.append(spender)
