@@ -215,6 +215,14 @@ def test_time_in_the_consumer_does_not_count() -> None:
     assert _watched(consumed) == ("gap", pytest.approx(71))
 
 
+def test_a_rest_is_no_gap() -> None:
+    async def scenario(dog: Watchdog) -> None:
+        dog.hold()
+        dog.resume(7.0)
+
+    assert _watched(scenario) == ("gap", 17.0)
+
+
 def test_a_blocked_event_loop_gets_to_read_before_the_server_is_blamed() -> None:
     async def blocked(dog: Watchdog) -> None:
         await _content(dog, 1.0)

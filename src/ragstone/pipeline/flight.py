@@ -154,19 +154,19 @@ class Flight:
         return self._failed_its_leader() or (broke_off and not asked.streamed)
 
     async def _wait(
-        self, news: asyncio.Event, asked: Asked, reader: Reader, model_seconds: float
+        self, news: "asyncio.Future[None]", asked: Asked, reader: Reader, model_seconds: float
     ) -> None:
         """A flight that ends before the client's own deadline, as the leader's, needs no limit."""
         deadline = asked.deadline
         if self.asked.deadline.at <= deadline.at:
-            await news.wait()
+            await news
             return
         bound = reader.has_seen and asked.streamed
         until = deadline.at if bound else deadline.model_until(model_seconds)
         left = deadline.remaining() - (deadline.at - until)
         late = partial(deadline.exceeded, "generate") if bound else GoAlone
         async with TimeLimit(left, late):
-            await news.wait()
+            await news
 
     async def _produce(
         self,

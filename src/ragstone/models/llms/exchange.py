@@ -17,6 +17,7 @@ import msgspec
 
 from ragstone.domain.errors import InvalidSettings, ModelError, ModelNotFound, RagstoneError
 from ragstone.models.llms.pacing import Pace, StreamPace
+from ragstone.models.llms.rest import Rest
 from ragstone.models.llms.sent_body import Sending, SentBody
 from ragstone.models.llms.sse import EventStreamParser, ServerSentEvent
 from ragstone.models.llms.upstream_errors import UpstreamErrors
@@ -145,7 +146,7 @@ class StreamedModel(ABC):
             response.close,
             began=now, first_token=self._limits.first_token, gap=self._limits.gap, ends=ends,
         )  # fmt: skip
-        reading, pace, joined = self._reading(), StreamPace(self._pace), False
+        reading, pace, rest, joined = self._reading(), StreamPace(self._pace), Rest(), False
         try:
             if response.content_type == "application/json":
                 if text := reading.whole(await self._read_whole(response, deadline, watchdog)):
@@ -159,14 +160,15 @@ class StreamedModel(ABC):
                         waited = sending.ago() if pace.contents == 0 else None
                         yield TextDelta("".join(texts), joined=joined, waited=waited)
                         pause = pace.rest(len(texts), self._clock.monotonic())
-                        joined = await _rest(response, pause, reading)
-                        watchdog.resume()
+                        joined = not reading.is_complete() and rest.begin(response, pause)
+                        watchdog.resume(pause if joined else 0.0)
                     if problem is not None:
                         raise problem
                     if reading.has_ended():
                         await _drain(response)
                         break
         finally:
+            rest.cancel()
             watchdog.cancel()
             # Without effect once the body was read to its end.
             if not response.closed:
@@ -296,26 +298,6 @@ def _texts(
     except ModelError as error:
         return texts, error
     return texts, None
-
-
-async def _rest(response: aiohttp.ClientResponse, seconds: float, reading: Reading) -> bool:
-    """Leave what comes in the kernel's buffer, where it costs nothing, for so long.
-
-    Returns whether it did. The transport is paused, not aiohttp's flow control: nothing is
-    buffered above it now, and the next read must not have to resume it.
-    """
-    if not seconds or reading.is_complete() or response.connection is None:
-        return False
-    transport = response.connection.transport
-    if transport is None:
-        return False
-    transport.pause_reading()
-    try:
-        await asyncio.sleep(seconds)
-    finally:
-        if not transport.is_closing():
-            transport.resume_reading()
-    return True
 
 
 async def _read_up_to(response: aiohttp.ClientResponse, limit: int) -> bytes:

@@ -49,9 +49,10 @@ class Watchdog:
         """Content has come and is being consumed: a slow reader is no silent server."""
         self._since = math.inf
 
-    def resume(self) -> None:
-        """The consumer is back for more: from now on the gap counts."""
-        self._since = self._loop.time()
+    def resume(self, rest: float = 0.0) -> None:
+        """The consumer is back for more: the gap counts from now on, or from the end of a `rest`
+        of so many seconds."""
+        self._since = self._loop.time() + rest
         if not self._has_begun:
             self._has_begun = True
             self._set(self._since + self._gap)
