@@ -122,12 +122,12 @@ async def remember(
         return None
     kept = kept_from(answer, found.collection, life=s.keeping.life(answer), clock=s.clock)
     current, untouched = await _still_stands(kept, asked, found, s)
-    if current:
-        await keep(found.key, kept, s.cache, s.clock, asked.cache_group)
-    if not untouched or prompt.key is None or kept.not_found:
-        return None
-    await keep(prompt.key, kept, s.cache, s.clock, asked.cache_group)
-    return prompt.key
+    by_prompt = prompt.key if untouched and not kept.not_found else None
+    keys = [found.key] if current else []
+    if by_prompt is not None:
+        keys.append(by_prompt)
+    await keep(keys, kept, s.cache, s.clock, asked.cache_group)
+    return by_prompt
 
 
 async def _still_stands(
@@ -156,7 +156,7 @@ async def remember_again(
     again = kept_again(kept, given, found.collection)
     current, _ = await _still_stands(again, asked, found, s)
     if current:
-        await keep(found.key, again, s.cache, s.clock, asked.cache_group)
+        await keep([found.key], again, s.cache, s.clock, asked.cache_group)
 
 
 async def _place(asked: Asked, s: Services) -> LookedUp:

@@ -15,6 +15,7 @@ it.
 
 import hashlib
 import unicodedata
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Final
 from zlib import crc32
@@ -194,10 +195,14 @@ def kept_again(kept: KeptAnswer, given: Answer, collection: Collection) -> KeptA
     )
 
 
-async def keep(key: bytes, kept: KeptAnswer, cache: CacheStore, clock: Clock, group: str) -> None:
-    """Until it expires."""
-    if (left := kept.expires_at - clock.time()) > 0:
-        await cache.put(key, _ENCODER.encode(kept), ttl=left, group=group)
+async def keep(
+    keys: Sequence[bytes], kept: KeptAnswer, cache: CacheStore, clock: Clock, group: str
+) -> None:
+    """By each of the keys, until it expires."""
+    if keys and (left := kept.expires_at - clock.time()) > 0:
+        value = _ENCODER.encode(kept)
+        for key in keys:
+            await cache.put(key, value, ttl=left, group=group)
 
 
 def _told_by(answer: Answer) -> bytes:
