@@ -10,8 +10,6 @@ from collections.abc import Awaitable
 from types import TracebackType
 from typing import Final, Literal, TypeVar
 
-import structlog
-
 from ragstone.domain.budget import Amount, Spender, Standing
 from ragstone.domain.errors import (
     BudgetExhausted,
@@ -30,7 +28,6 @@ from ragstone.observe.trace import Trace
 from ragstone.pipeline.usage_rows import usage_row, usage_rows
 from ragstone.ports import Ledger, Prompt, Quotas
 
-_log = structlog.get_logger("ragstone.settle")
 _NOTHING: Final = Usage()
 _T = TypeVar("_T")
 
@@ -166,11 +163,6 @@ class Bill:
         """Charges the attempt that is open, if one is, by an estimate: it wrote `text`."""
         if (attempt := self._attempt) is not None:
             self.settle(attempt, self._about(attempt, text))
-
-    def overlong(self) -> None:
-        """Notes that the attempt wrote more than it was asked for at most; it is cut there."""
-        self._metrics.budget_overruns.inc()
-        _log.warning("a model does not keep to max_tokens", model=self.model)
 
     def failed(self, error: Exception) -> None:
         """Ends an attempt that gave no text. One that the provider refused, or that never

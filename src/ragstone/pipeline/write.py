@@ -7,6 +7,7 @@ from functools import partial
 from typing import Final
 
 import msgspec
+import structlog
 
 from ragstone.domain.answer import AnswerKind, Citation
 from ragstone.domain.application import Application
@@ -31,6 +32,7 @@ from ragstone.resilience.deadline import Deadline
 from ragstone.resilience.ladder import LoadLadder, RungName
 from ragstone.resilience.pressure import tells_of_load
 
+_log = structlog.get_logger("ragstone.write")
 _PASSED: Final[dict[Passed, RungName]] = {"failed": "fallback_model", "dearer": "economy_model"}
 """What is said of an answer by another model than the first."""
 
@@ -148,7 +150,7 @@ class ModelWriter:
                     received.append(event.text)
                     size += len(event.text.encode("utf-8", "surrogatepass"))
                     if is_overlong(size, prompt.max_tokens):
-                        bill.overlong()
+                        _log.warning("a model does not keep to max_tokens", model=bill.model)
                         yield Finished(usage=None, reason="length")
                         return
                     yield event
