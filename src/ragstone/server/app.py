@@ -6,7 +6,6 @@ from typing import Final
 import msgspec
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Mount, Route
@@ -16,12 +15,12 @@ from ragstone.domain.errors import InvalidRequest, NotFound, RagstoneError, did_
 from ragstone.hop.messages import PREFIX
 from ragstone.observe.trace import new_trace_id
 from ragstone.server.bodies import BodyRooms
-from ragstone.server.call import endpoint
 from ragstone.server.docs_page import docs_page
+from ragstone.server.endpoint import Endpoint, Straight
 from ragstone.server.errors import error_response
 from ragstone.server.openapi import openapi_document
 from ragstone.server.operations import OPERATIONS
-from ragstone.server.refusals import RefusalLog, RefuseEarly
+from ragstone.server.refusals import RefusalLog
 from ragstone.system import System
 
 ANSWERED_BY_GATEWAYS: Final = frozenset(
@@ -36,7 +35,7 @@ ANSWERED_BY_GATEWAYS: Final = frozenset(
 
 def build_app(
     system: System, page_routes: Sequence[BaseRoute] = (), forward: ASGIApp | None = None
-) -> Starlette:
+) -> ASGIApp:
     """The application over a running system. `page_routes` are the web page's.
 
     In a gateway `forward` answers what is not of the question path.
@@ -46,7 +45,6 @@ def build_app(
     refusals = RefusalLog()
     rooms = BodyRooms(system.settings.server.max_bodies_bytes)
     here = [o for o in OPERATIONS if forward is None or o.path in ANSWERED_BY_GATEWAYS]
-    early = {(o.method, o.path): o for o in here if o.admitted or o.limited}
 
     async def get_openapi(request: Request) -> Response:
         headers = {"X-Content-Type-Options": "nosniff"}
@@ -56,35 +54,16 @@ def build_app(
         policy = {"Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'"}
         return Response(docs, headers=policy, media_type="text/html")
 
-    endpoints = {
-        (operation.method, operation.path): endpoint(
-            system,
-            operation.path,
-            operation.handler,
-            scope=operation.scope,
-            admitted=operation.admitted,
-            limited=operation.limited,
-            query=operation.query,
-            refusals=refusals,
-            rooms=rooms,
-        )
-        for operation in here
-    }
+    answering: dict[tuple[str, str], ASGIApp] = {}
+    if forward is not None:
+        answering = {(o.method, o.path): forward for o in OPERATIONS}
+    answering |= {(o.method, o.path): Endpoint(system, o, refusals, rooms) for o in here}
     routes: list[BaseRoute] = [
-        Route(
-            o.path,
-            endpoints[o.method, o.path] if forward is None or o in here else forward,
-            methods=[o.method],
-        )
-        for o in OPERATIONS
+        Route(path, app, methods=[method]) for (method, path), app in answering.items()
     ]
-    asked_most = {(o.method, o.path): endpoints[o.method, o.path] for o in here if o.admitted}
     if forward is not None:
         routes.append(Mount(PREFIX, forward))  # gateways on other hosts, to the engine behind us
-    return Starlette(
-        middleware=[
-            Middleware(RefuseEarly, system=system, early=early, endpoints=asked_most, log=refusals)
-        ],
+    routed = Starlette(
         routes=[
             *routes,
             Route("/openapi.json", get_openapi),
@@ -93,6 +72,7 @@ def build_app(
         ],
         exception_handlers={HTTPException: _refused},
     )
+    return Straight(answering, routed)
 
 
 async def _refused(request: Request, error: Exception) -> Response:

@@ -6,8 +6,9 @@ An overloaded server has no time to read what it will refuse.
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from typing import Final
+
+import msgspec
 
 from ragstone.apps import ASSISTANT
 from ragstone.domain.errors import InvalidRequest, RagstoneError
@@ -18,16 +19,12 @@ from ragstone.resilience.pressure import tells_of_load
 from ragstone.server.auth import authenticate, require
 from ragstone.system import System
 
-ARRIVAL: Final = "ragstone.arrival"
-"""Where the `Arrival` of a request lies in its ASGI scope."""
-
 DEADLINE_HEADER: Final = "X-Request-Deadline-Ms"
 
 _NOBODY: Final = Principal(tenant="")
 
 
-@dataclass(slots=True, frozen=True)
-class Arrival:
+class Arrival(msgspec.Struct, frozen=True):
     """A request whose sender is known."""
 
     principal: Principal
@@ -43,15 +40,7 @@ class Arrival:
 
     def weighing(self, weight: int) -> "Arrival":
         """The same, of at least this weight: the head need not say how much there is to do."""
-        return self if weight <= self.weight else replace(self, weight=weight)
-
-
-async def arrive(
-    headers: Mapping[str, str], system: System, scope: Scope, *, admitted: bool, limited: bool
-) -> Arrival:
-    """Who asks, and whether they may now: `identify`, then `let_in`."""
-    principal = await identify(headers, system, scope)
-    return let_in(principal, headers, system, admitted=admitted, limited=limited)
+        return self if weight <= self.weight else msgspec.structs.replace(self, weight=weight)
 
 
 async def identify(headers: Mapping[str, str], system: System, scope: Scope) -> Principal:

@@ -21,9 +21,8 @@ class BodyRoom:
         self.held = 0
         """Bytes that are spoken for."""
 
-    @contextmanager
-    def holding(self, size: int) -> Iterator[None]:
-        """Room for `size` bytes while the context lasts. Raises `Overloaded` where there is none.
+    def take(self, size: int) -> None:
+        """Room for `size` bytes until it is given back. Raises `Overloaded` where there is none.
 
         A body that is alone always has room: its own limit decides about it.
         """
@@ -35,10 +34,18 @@ class BodyRoom:
                 retry_after=_RETRY_SECONDS,
             )
         self.held += size
+
+    def give(self, size: int) -> None:
+        self.held -= size
+
+    @contextmanager
+    def holding(self, size: int) -> Iterator[None]:
+        """The room while the context lasts."""
+        self.take(size)
         try:
             yield
         finally:
-            self.held -= size
+            self.give(size)
 
 
 class BodyRooms:

@@ -1,14 +1,10 @@
-"""One authenticated call: what a handler gets, and the wrapper that makes it.
-
-The wrapper gives every route the same behaviour: identity from the credential, the scope
-checked, errors mapped, one metric and one log line at the end.
-"""
+"""One call: what a handler gets, and how its body is read."""
 
 import asyncio
 import math
 import re
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Final, TypeVar
@@ -27,20 +23,17 @@ from ragstone.domain.errors import (
     RequestTimeout,
     TokensRateLimited,
 )
-from ragstone.domain.principal import Principal, Priority, Scope
+from ragstone.domain.principal import Principal, Priority
 from ragstone.observe.logging import say
-from ragstone.observe.trace import Trace, new_trace_id
+from ragstone.observe.trace import Trace
 from ragstone.pipeline.admit import admit
 from ragstone.ports import Permit
 from ragstone.resilience.admission import weight_of
 from ragstone.resilience.deadline import Deadline
 from ragstone.resilience.time_limit import TimeLimit
-from ragstone.server.arrival import ARRIVAL, Arrival, arrive, declared_length
+from ragstone.server.arrival import Arrival, declared_length
 from ragstone.server.bodies import BodyRooms
-from ragstone.server.errors import error_response, stopping
 from ragstone.server.leaving import Client
-from ragstone.server.parameters import require_known
-from ragstone.server.rate_limits import limit_headers
 from ragstone.server.refusals import RefusalLog, is_refusal
 from ragstone.system import System
 
@@ -71,6 +64,8 @@ class Call:
 
     request: Request
     system: System
+    headers: Mapping[str, str]
+    """By their names in lower case."""
     arrival: Arrival
     trace: Trace
     route: str
@@ -128,12 +123,17 @@ class Call:
         `Overloaded` where too many bodies are being read.
         """
         limit = self.system.settings.server.max_body_bytes
-        with self.rooms.bodies.holding(expected_length(self.request, limit)):
+        declared = declared_length(self.headers)
+        room, size = self.rooms.bodies, limit if declared is None else min(declared, limit)
+        room.take(size)
+        try:
             self.deadline.check("body")
             with self.trace.stage("body"):
-                raw = await read_body(self.request, limit, self.deadline)
+                raw = await read_body(self.request, declared, limit, self.deadline)
             self.arrival = self.arrival.weighing(weight_of(len(raw)))
             return decode(raw, decoder)
+        finally:
+            room.give(size)
 
     def finish(self, status: int) -> None:
         """Count and log the request; called exactly once."""
@@ -179,57 +179,6 @@ class Call:
 Handler = Callable[[Call], Awaitable[Response]]
 
 
-def endpoint(
-    system: System,
-    route: str,
-    handler: Handler,
-    *,
-    scope: Scope | None,
-    admitted: bool,
-    limited: bool,
-    query: tuple[str, ...] | None,
-    refusals: RefusalLog,
-    rooms: BodyRooms,
-) -> Callable[[Request], Awaitable[Response]]:
-    """`handler` as Starlette wants it. `scope` None: open to anyone who can connect. `query`: the
-    parameters it takes; None: all, and looks at none."""
-
-    async def serve(request: Request) -> Response:
-        trace = Trace(system.metrics, new_trace_id(request.headers.get("traceparent")))
-        arrived: Arrival | None = request.scope.get(ARRIVAL)
-        client = Client(request.receive)
-        sender = arrived or Arrival.of_nobody(system)
-        call = Call(request, system, sender, trace, route, client, refusals, rooms)
-        try:
-            if scope is not None:
-                arrived = request.scope.get(ARRIVAL)
-                call.arrival = arrived or await arrive(
-                    request.headers, system, scope, admitted=admitted, limited=limited
-                )
-            require_known(request, query)
-            response = await handler(call)
-        except RagstoneError as error:
-            call.fail(error)
-            response = error_response(error, trace.id)
-        except ClientDisconnect:
-            call.outcome = "cancelled"
-            response = Response(status_code=499)
-        except asyncio.CancelledError:  # nobody but the stopping server cancels a request
-            call.fail(stopping())
-            response = error_response(stopping(), trace.id)
-        except Exception:
-            call.outcome = "error"
-            _log.exception("unexpected", trace_id=trace.id, route=route)
-            response = error_response(unexpected(trace.id), trace.id)
-        if limited and scope is not None:
-            response.raw_headers += limit_headers(system, call.principal)
-        if not call.finishes_later:
-            call.finish(response.status_code)
-        return response
-
-    return serve
-
-
 def unexpected(trace_id: str) -> InternalError:
     return InternalError(
         "The server met an unexpected error.",
@@ -237,14 +186,17 @@ def unexpected(trace_id: str) -> InternalError:
     )
 
 
-async def read_body(request: Request, limit: int, deadline: Deadline | None = None) -> bytes:
-    """The whole body. Raises `PayloadTooLarge` before more than `limit` bytes are held,
-    `RequestTimeout`, `DeadlineExceeded`, and `ClientDisconnect`.
+async def read_body(
+    request: Request, declared: int | None, limit: int, deadline: Deadline | None = None
+) -> bytes:
+    """The whole body, of which the head says that it has `declared` bytes.
+
+    Raises `PayloadTooLarge` before more than `limit` bytes are held, `RequestTimeout`,
+    `DeadlineExceeded`, and `ClientDisconnect`.
 
     It takes the messages itself and has one limit for both ends: Starlette's stream and a second
     limit were a tenth of a cached answer's time.
     """
-    declared = declared_length(request.headers)
     if declared is not None and declared > limit:
         raise _too_large(limit)
     now = asyncio.get_running_loop().time()

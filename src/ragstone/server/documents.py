@@ -6,7 +6,7 @@ from typing import Annotated, Final
 
 import msgspec
 from starlette.datastructures import UploadFile
-from starlette.exceptions import HTTPException
+from starlette.formparsers import MultiPartException
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -206,7 +206,7 @@ def _flag(value: str | None, name: str) -> bool:
 
 
 async def _inline(call: Call, size: int) -> list[DocumentSource]:
-    raw = await read_body(call.request, size)
+    raw = await read_body(call.request, declared_length(call.headers), size)
     if len(raw) > LARGE_BODY:
         body, content = await asyncio.to_thread(_as_lines, raw)
     else:
@@ -251,9 +251,9 @@ async def _uploaded(call: Call, size: int) -> list[DocumentSource]:
                 )
                 for upload in uploads
             ]
-    except HTTPException as error:  # Starlette's word for a malformed form
+    except MultiPartException as error:
         raise InvalidRequest(
-            f"The upload cannot be read: {error.detail}",
+            f"The upload cannot be read: {error.message}",
             remedy="Send valid multipart/form-data.",
         ) from None
 
