@@ -100,6 +100,7 @@ def main() -> None:
         make_home(arguments.home)
     os.sched_setaffinity(0, {LOAD_CORE})
     os.environ["RAGSTONE_ADMISSION__CONCURRENCY"] = str(2 * arguments.streams)
+    os.environ["RAGSTONE_RESILIENCE__INITIAL_CONCURRENCY"] = str(2 * arguments.streams)
     command = [sys.executable, str(HERE / "model_server.py"), "--deltas", str(arguments.tokens)]
     command += ["--rate", str(arguments.rate)]
     with (
