@@ -8,11 +8,13 @@ from pathlib import Path
 
 from ragstone.domain.budget import Spent
 from ragstone.domain.clock import SystemClock
+from ragstone.governance.ledger import LeasedLedger, LedgerSettings
 from ragstone.governance.ledger.recovery import recover_journals
 from ragstone.records.engine import sqlite_url
 from ragstone.records.sql_records import SqlRecords
+from tests.clock import VirtualClock
 from tests.governance.spending_process import CAP, PROCESSES, UPPER
-from tests.governance.test_leased_ledger import budget
+from tests.governance.test_leased_ledger import ANNA, budget, dollars, row
 
 _KILLS = 8
 
@@ -49,6 +51,35 @@ async def test_killed_at_random_they_never_overspend_and_use_nearly_all(
     # What no process had the time to write was at most what it had reserved.
     assert whole.settled - cost <= killed * 16 * UPPER
     assert sum(total.nanodollars for total in rows) <= whole.settled
+
+
+async def test_a_second_engine_on_the_database_with_another_clock_frees_and_doubles_nothing(
+    tmp_path: Path,
+) -> None:
+    """Its clock is an hour ahead: to it every lease has run out."""
+    url, clock = sqlite_url(tmp_path / "records.sqlite3"), VirtualClock()
+    first = SqlRecords.open(url, clock)
+    second = SqlRecords.open(url, VirtualClock(time=clock.time() + 3_600))
+    try:
+        await first.budgets.put_budget(budget(1_000))
+        ledger = LeasedLedger(first.budgets, clock, LedgerSettings(journals=tmp_path / "ledger"))
+        truth = 0
+        for cost in (70, 100, 0, 30, 55):
+            reservation = await ledger.reserve(ANNA, dollars(100))
+            await second.budgets.expire()
+            ledger.settle(reservation, dollars(cost), [row(ANNA, cost)])
+            truth += cost
+            for book in ledger.books:
+                await ledger.books.report(book)
+            await second.budgets.expire()
+            [line] = await first.budgets.spent("acme")
+            assert truth <= line.settled + line.outstanding <= 1_000
+        await ledger.close()
+        [line] = await first.budgets.spent("acme")
+        assert (line.settled, line.outstanding) == (truth, 0)
+    finally:
+        await first.close()
+        await second.close()
 
 
 def _of_users(spent: list[Spent]) -> int:
