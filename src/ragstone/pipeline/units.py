@@ -11,7 +11,10 @@ from typing import Final, Literal, NamedTuple
 
 UnitKind = Literal["sentence", "item", "row", "heading"]
 
-_SENTENCE_END: Final = re.compile(r"[.!?…][\"'”’)\]]*\s+(?=[\"'“‘(\[]?[A-Z0-9À-ÞА-Я])|[。！？]\s*")
+_SENTENCE_END: Final = re.compile(
+    r"[.!?…。！？](?:(?<=[。！？])\s*|[\"'”’)\]]*\s+(?=[\"'“‘(\[]?[A-Z0-9À-ÞА-Я]))"
+)
+"""One set of signs comes first: a choice between two is tried at every letter."""
 _SENTENCE_END_WITHOUT_CAPITALS: Final = re.compile(r"[.!?…][\"'”’)\]]*\s+(?=\S)")
 _ABBREVIATION: Final = re.compile(
     r"(?:\b(?:[A-Za-z]|Mr|Mrs|Ms|Dr|Prof|St|Nos?|Nr|vs|cf|etc|approx|ca|incl|excl|max|min|Figs?"
