@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from ragstone.cli.budgets import all_pages
 from ragstone.cli.main import main
 from ragstone.domain.budget import Account, AccountReport, LedgerReport, UsageRow, Want
 from ragstone.domain.clock import SystemClock
@@ -154,3 +155,23 @@ def test_an_estimate_names_what_it_cannot_read_once(run: Run, tmp_path: Path) ->
     told = run("ingest", "--estimate", "odd.bin", "fine.md")
     assert (told.returncode, told.stdout[:12]) == (1, "1 documents,")
     assert told.stderr.startswith("odd.bin cannot be read: it is a binary file")
+
+
+async def test_a_budget_that_goes_on_over_pages_is_one() -> None:
+    pages = {
+        "": {"budgets": [{"id": "a", "standing": [1]}, {"id": "b", "standing": [2]}], "next": "x"},
+        "x": {"budgets": [{"id": "b", "standing": [3]}], "next": "y"},
+        "y": {"budgets": [{"id": "c", "standing": [4]}], "next": None},
+    }
+
+    class Paged:
+        async def get(self, path: str, query: dict[str, str]) -> object:
+            assert (path, query["tenant"]) == ("/v1/budgets", "acme")
+            return pages[query["after"]]
+
+    found = await all_pages(Paged(), {"tenant": "acme"})  # type: ignore[arg-type]
+    assert [(budget["id"], budget["standing"]) for budget in found] == [
+        ("a", [1]),
+        ("b", [2, 3]),
+        ("c", [4]),
+    ]

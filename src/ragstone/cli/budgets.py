@@ -95,7 +95,7 @@ def list_budgets(
     """All budgets, and how much of each is used."""
 
     async def work(client: Client) -> list[dict[str, Any]]:
-        return await _all_pages(client, {"tenant": tenant} if tenant else {})
+        return await all_pages(client, {"tenant": tenant} if tenant else {})
 
     context = context_of(typer_context)
     budgets = run_with_client(context, work)
@@ -116,7 +116,7 @@ def remove_budget(typer_context: typer.Context, budget_id: str) -> None:
     print_deleted(context, run_with_client(context, work), done="Removed")
 
 
-async def _all_pages(client: Client, query: dict[str, str]) -> list[dict[str, Any]]:
+async def all_pages(client: Client, query: dict[str, str]) -> list[dict[str, Any]]:
     """A budget that goes on over several pages is one."""
     budgets: dict[str, dict[str, Any]] = {}
     page: dict[str, Any] = {"next": ""}
