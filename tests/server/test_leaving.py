@@ -163,7 +163,11 @@ async def test_a_blocked_heartbeat_drops_the_client_too() -> None:
     assert closed
 
 
-async def test_a_connection_that_is_not_read_is_cut_and_its_permit_freed(start: Start) -> None:
+async def test_a_connection_that_is_not_read_is_cut_and_its_permit_freed(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As much as fills a connection's buffers no model may write.
+    monkeypatch.setattr("ragstone.pipeline.write.is_overlong", lambda size, max_tokens: False)
     running = await start(server={"send_seconds": 0.05})
     await running.ingest({"returns": POLICY})
     endless = ScriptedModel(["x" * 100_000] * 2_000, clock=SystemClock(), delay=0.002)
