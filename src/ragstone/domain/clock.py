@@ -4,10 +4,7 @@ import time
 
 
 class SystemClock:
-    """Implements `ports.Clock`."""
+    """Implements `ports.Clock`. Asked twenty times by a question, so it adds no call of its own."""
 
-    def monotonic(self) -> float:
-        return time.monotonic()
-
-    def time(self) -> float:
-        return time.time()
+    monotonic = staticmethod(time.monotonic)
+    time = staticmethod(time.time)

@@ -1,5 +1,6 @@
 """Who asks, and the access tokens by which passages are matched to them."""
 
+from functools import lru_cache
 from typing import Final, Literal
 
 import msgspec
@@ -32,10 +33,15 @@ class Principal(msgspec.Struct, frozen=True, kw_only=True):
 
     def access_tokens(self) -> list[str]:
         """Everything this principal may match, sorted; see `access_token`."""
-        entries = {EVERYONE, *(f"group:{name}" for name in self.groups)}
-        if self.user is not None:
-            entries.add(f"user:{self.user}")
-        return sorted(access_token(self.tenant, entry) for entry in entries)
+        return list(_access_tokens(self.tenant, self.user, self.groups))
+
+
+@lru_cache(maxsize=4096)
+def _access_tokens(tenant: str, user: str | None, groups: frozenset[str]) -> tuple[str, ...]:
+    entries = {EVERYONE, *(f"group:{name}" for name in groups)}
+    if user is not None:
+        entries.add(f"user:{user}")
+    return tuple(sorted(access_token(tenant, entry) for entry in entries))
 
 
 def access_token(tenant: str, entry: str) -> str:

@@ -1,17 +1,39 @@
 """Structured logs: one line a request, and never the text of a question, passage or answer."""
 
+import asyncio
 import json
 import logging
 import sys
 import time
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Literal
+from typing import Literal, TextIO
 
 import msgspec
 import structlog
 
-_json_lines: structlog.WriteLogger | None = None
+
+class _Lines:
+    """Lines of requests, written together in the loop's next turn: one system call for many that
+    end at about the same time, and none between two requests."""
+
+    def __init__(self, file: TextIO) -> None:
+        self._file = file
+        self._waiting: list[str] = []
+
+    def add(self, line: str) -> None:
+        if not self._waiting:
+            asyncio.get_running_loop().call_soon(self._write)
+        self._waiting.append(line)
+
+    def _write(self) -> None:
+        self._waiting.append("")
+        text, self._waiting = "\n".join(self._waiting), []
+        self._file.write(text)
+        self._file.flush()
+
+
+_json_lines: _Lines | None = None
 """Where lines of level `info` go as JSON, if they go anywhere."""
 
 
@@ -35,7 +57,7 @@ def configure_logging(
     ]
     threshold = getattr(logging, level.upper())
     global _json_lines  # noqa: PLW0603 - of the process, as the rest of the configuration
-    _json_lines = None if text or threshold > logging.INFO else structlog.WriteLogger(sys.stderr)
+    _json_lines = None if text or threshold > logging.INFO else _Lines(sys.stderr)
     structlog.configure(
         processors=[*shared, renderer],
         wrapper_class=structlog.make_filtering_bound_logger(threshold),
@@ -58,12 +80,13 @@ def configure_logging(
 def say(
     logger: structlog.types.FilteringBoundLogger, event: str, fields: dict[str, object]
 ) -> None:
-    """As `logger.info(event, **fields)`, of a logger without a context; JSON costs a third."""
+    """As `logger.info(event, **fields)`, of a logger without a context, from a running loop; JSON
+    costs a third."""
     if _json_lines is None:
         logger.info(event, **fields)
         return
     line = {**fields, "event": event, "level": "info"}
-    _json_lines.info(_encoded(_stamped(None, "info", line), repr))
+    _json_lines.add(_encoded(_stamped(None, "info", line), repr))
 
 
 def _stamped(

@@ -45,9 +45,9 @@ class CachedReader:
         self._reads: dict[Hashable, asyncio.Task[Any]] = {}
 
     async def collection(self, tenant: str, name: str) -> Collection | None:
+        if (fresh := self._collections.fresh((tenant, name))) is not None:
+            return fresh
         known = self._collections.get((tenant, name))
-        if known is not None and not self._collections.is_ageing((tenant, name)):
-            return known
         reading = self._reading((self._changes, tenant, name), self._read_collection, tenant, name)
         return known if known is not None else await asyncio.shield(reading)
 
@@ -67,9 +67,9 @@ class CachedReader:
         return now
 
     async def key_by_hash(self, sha256: str) -> ApiKey | None:
+        if (fresh := self._keys.fresh(sha256)) is not None:
+            return fresh
         known = self._keys.get(sha256)
-        if known is not None and not self._keys.is_ageing(sha256):
-            return known
         if known is None and self._unknown_keys.get(sha256):
             return None
         reading = self._reading((self._changes, sha256), self._read_key, sha256)

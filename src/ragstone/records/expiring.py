@@ -29,10 +29,12 @@ class ExpiringMap(Generic[K, V]):
         self._entries.move_to_end(key)
         return value
 
-    def is_ageing(self, key: K) -> bool:
-        """Whether half of its time is over."""
+    def fresh(self, key: K) -> V | None:
+        """The value, until half of its time is over."""
         entry = self._entries.get(key)
-        return entry is not None and self._clock.monotonic() - entry[0] >= self._ttl / 2
+        if entry is None or self._clock.monotonic() - entry[0] >= self._ttl / 2:
+            return None
+        return entry[1]
 
     def put(self, key: K, value: V, *, born: float) -> None:
         """`born`: when what it was read from was asked, in `Clock.monotonic` seconds."""

@@ -58,6 +58,21 @@ _T = TypeVar("_T")
 _log = structlog.get_logger("ragstone.request")
 
 
+class _Json(Response):
+    """With the headers as they are sent: making them from names took longer than sending them."""
+
+    def __init__(self, body: bytes, status: int, trace_id: str) -> None:
+        self.status_code = status
+        self.background = None
+        self.body = body
+        self.raw_headers = [
+            (b"content-type", b"application/json"),
+            (b"content-length", b"%d" % len(body)),
+            (b"x-trace-id", trace_id.encode()),
+            (b"x-content-type-options", b"nosniff"),
+        ]
+
+
 @dataclass(slots=True)
 class Call:
     """A request with who sent it, and the system that answers."""
@@ -113,8 +128,7 @@ class Call:
 
     def said(self, body: bytes, status: int = 200) -> Response:
         """`body` is JSON."""
-        headers = {"X-Trace-Id": self.trace.id, "X-Content-Type-Options": "nosniff"}
-        return Response(body, status, headers, "application/json")
+        return _Json(body, status, self.trace.id)
 
     async def body(self, decoder: "msgspec.json.Decoder[_T]") -> _T:
         """The request's JSON body.

@@ -102,8 +102,10 @@ class BucketTable:
     def _level(self, at: int, now: int) -> int:
         """Of the bucket there, in the time in which it drains; a damaged one is full now."""
         level: int = self._cells[at + _TAT] - now
+        if level <= 0:
+            return 0
         if level <= _LONGEST:
-            return max(0, level)
+            return level
         self._cells[at + _TAT] = now + MINUTE
         return MINUTE
 
@@ -111,6 +113,8 @@ class BucketTable:
         """Where the bucket is; else where it can be put; else the one whose slot it shares."""
         cells, slots = self._cells, self._slots
         home = hash_ % slots
+        if cells[home * SLOT] == hash_:  # nearly always
+            return home * SLOT
         free = None
         for number in range(home, home + _PROBES):
             at = number % slots * SLOT
