@@ -8,7 +8,7 @@ socket collects meanwhile. The text is the same; it comes in larger pieces.
 from typing import Final
 
 from ragstone.ports import Clock
-from ragstone.resilience.pressure import CALM, PRESSED, Share, Stairs
+from ragstone.resilience.pressure import PRESSED, Share, Stairs
 
 PAUSES: Final = (0.0, 0.1, 0.15, 0.2, 0.25)
 """Seconds by level. The shortest joins three tokens at 30 a second; the longest is still read
@@ -22,6 +22,10 @@ BUSY_READS: Final = 500.0
 another cause, such as other processes."""
 
 _WINDOW_SECONDS: Final = 0.5
+_CALM: Final = 0.2
+"""Share of late wake-ups up to which there is room: one of the five in a window. A collection of
+garbage or another process makes one in every fifth window, and kept the longest pause for half a
+minute at a mean lag of 4 ms."""
 _PATIENCE_SECONDS: Final = 2.0
 
 
@@ -70,7 +74,7 @@ class ChunkJoining:
             return
         share, reads = self._lags.take(), self._reads / window
         self._window_began, self._reads = now, 0
-        if share <= CALM or reads < BUSY_READS:
+        if share <= _CALM or reads < BUSY_READS:
             self._stairs.calm(now)
         elif share >= PRESSED and self._stairs.level < len(PAUSES) - 1:
             self._stairs.up(now)
