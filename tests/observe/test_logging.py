@@ -1,5 +1,6 @@
 """The line of a request that is written at once is the one that structlog would write."""
 
+import asyncio
 import json
 import re
 from collections.abc import Iterator
@@ -32,13 +33,14 @@ def _logger() -> Any:
 
 
 @pytest.mark.parametrize("reason", ["plain", "a lone \udc80 surrogate"])
-def test_the_line_is_the_one_of_the_general_way(
+async def test_the_line_is_the_one_of_the_general_way(
     capsys: pytest.CaptureFixture[str], reason: str
 ) -> None:
     configure_logging("info", "json")
     fields = {**_FIELDS, "reason": reason}
     _logger().info("request", **fields)
     say(_logger(), "request", fields)
+    await asyncio.sleep(0)
     usual, at_once = (
         re.sub(r"\d{4}-\d\d-\d\dT[\d:.]+Z", "NOW", line)
         for line in capsys.readouterr().err.splitlines()
@@ -47,10 +49,16 @@ def test_the_line_is_the_one_of_the_general_way(
     assert json.loads(usual)["timestamp"] == "NOW"
 
 
-def test_fields_are_left_as_they_were(capsys: pytest.CaptureFixture[str]) -> None:
+async def test_lines_of_one_turn_are_written_whole_and_in_order_and_fields_are_left(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     configure_logging("info", "json")
     fields = dict(_FIELDS)
-    say(_logger(), "request", fields)
+    for number in range(3):
+        say(_logger(), f"request {number}", fields)
+    await asyncio.sleep(0)
+    said = [json.loads(line)["event"] for line in capsys.readouterr().err.splitlines()]
+    assert said == ["request 0", "request 1", "request 2"]
     assert fields == _FIELDS
 
 
