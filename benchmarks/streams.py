@@ -1,7 +1,7 @@
 """Many streams at once: how late their pieces come, and what an open stream weighs.
 
 A real `ragstone serve` and a simulated model without a limit of its own. `--streams` answers are
-begun over a few seconds and then flow side by side. Each question is another, so that each answer
+begun over `BEGIN_SECONDS` and then flow side by side. Each question is another, so that each answer
 is a stream of the model's: equal ones would share a generation. The overhead of a gap is what it is
 longer than the model's own pace.
 
@@ -21,7 +21,9 @@ from ragstone.lab.load.requests import RequestForm
 from ragstone.lab.load.runner import run_load
 from ragstone.lab.load.schedule import Behaviour
 
-BEGIN_SECONDS = 15.0
+BEGIN_SECONDS = 40.0
+"""A thousand new questions in 15 s are an overload of their own: embedding them takes half a core
+beside the streams, and chunks are joined until half a minute after."""
 FLOW_SECONDS = 30.0
 
 

@@ -152,10 +152,9 @@ async def error_midway(bench: Bench) -> None:
                 none_of("struck streams without text", [t.outcome for t in broken if not t.text]),
                 among("their ends", [t.outcome for t in broken], _TYPED),
             )
-        bench.expect(
-            equal("calls at the fallback", await calls(site.services["fallback"]), 0),
-            at_most("calls", await calls(site.llm), len(site.driver.transcripts)),
-        )
+        # A breaker that so many failures open sends later questions to the fallback; none twice.
+        made = await calls(site.llm) + await calls(site.services["fallback"])
+        bench.expect(at_most("calls", made, len(site.driver.transcripts)))
 
 
 _TYPED: Final = ("model_failed", "model_protocol_error", "model_unreachable")
