@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 import pytest
@@ -11,6 +11,9 @@ import pytest
 from ragstone.domain.errors import NotFound
 from ragstone.hop.messages import GENERATION, KEY, LOCAL_HOST, request_head
 from tests.hop.engine import TOKEN, Door, served
+
+LARGE = 20_000_000
+"""Bytes: more than the buffers of a socket hold."""
 
 
 class Records:
@@ -28,6 +31,8 @@ class Records:
             raise RuntimeError("a fault")
         if name == "absent":
             raise NotFound("There is none.")
+        if name == "large":
+            return cast(int, "x" * LARGE)
         return int(name)
 
 
@@ -137,3 +142,15 @@ async def listens(door: Door) -> bool:
             return True
     except OSError:
         return False
+
+
+async def test_an_answer_larger_than_the_buffers_comes_whole() -> None:
+    faults: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, fault: faults.append(fault))
+    async with served(records=Records()) as door, connected(door) as peer:
+        peer.say(asked("large"))
+        status, text = await peer.hear()
+        assert (status, len(text)) == (200, LARGE)
+        peer.say(asked("7"))
+        assert await peer.hear() == (200, 7)
+    assert not faults

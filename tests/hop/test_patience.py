@@ -41,6 +41,18 @@ def test_any_answer_gives_all_their_time_back() -> None:
         raise TimeoutError
 
 
+def test_who_is_given_up_around_an_answer_says_nothing_of_a_silence() -> None:
+    patience = met_silence()
+    with patience.waiting(2.0) as trying:
+        with suppress(TimeoutError), patience.waiting(2.0) as short:
+            with patience.waiting(2.0):
+                """Is answered."""
+            raise TimeoutError
+        assert (trying, short) == (2.0, SHORT_SECONDS)
+    with patience.waiting(2.0) as one, patience.waiting(2.0) as another:
+        assert (one, another) == (2.0, 2.0)
+
+
 @pytest.mark.parametrize("ended", [ConnectionError, KeyboardInterrupt])
 def test_a_try_that_ends_otherwise_leaves_the_next_one_to_try(ended: type[BaseException]) -> None:
     patience = met_silence()

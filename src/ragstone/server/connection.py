@@ -54,7 +54,9 @@ class Connection(HttpToolsProtocol):
     def _watch_rest(self) -> None:
         """What is unread of an ended response only becomes less, and may be too little for a
         pause."""
-        if self.cycle.response_complete and self.transport.get_write_buffer_size():
+        # There is no cycle where all that was asked was answered without one.
+        ended = self.cycle is None or self.cycle.response_complete
+        if ended and self.transport.get_write_buffer_size():
             self._watch_writing()
 
     def _watch_writing(self) -> None:
