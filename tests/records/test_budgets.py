@@ -386,6 +386,28 @@ async def test_a_budget_that_is_removed_and_set_again_goes_on_counting(
     assert await standing(budgets) == [(35, 65)]
 
 
+@pytest.mark.parametrize(("spent", "back"), [(0, 900), (300, 600), (900, 0), (0, 0)])
+@pytest.mark.parametrize("pool", ["limit", "hard"])
+async def test_what_was_used_counts_beside_what_a_silent_holder_is_given_back(
+    budgets: BudgetRecords, clock: VirtualClock, pool: Pool, spent: int, back: int
+) -> None:
+    account = an_account(pool=pool)
+    budget = a_budget(limit=1_000, hard_limit=1_000 if pool == "hard" else None)
+    await budgets.put_budget(budget)
+    await given(budgets, a_want(account, most=900))
+    clock.advance(LEASE)
+    assert await budgets.expire() == ["h1"]
+    assert await budgets.delete_budget("acme", "bud_1")
+    used = a_report(1, holder="h2", usage=(a_row(nanodollars=950),))
+    await budgets.report(used, seconds=LEASE)
+    await budgets.put_budget(budget)
+    told = (a_row(nanodollars=spent),) if spent else ()
+    await budgets.report(a_report(1, (account, spent, back), usage=told, last=True), seconds=LEASE)
+    (line,) = await budgets.spent("acme")
+    assert (line.hard_settled if pool == "hard" else line.settled) == 950 + spent
+    assert await given(budgets, a_want(account, most=100), holder="h2") == [50 if not spent else 0]
+
+
 async def test_each_name_that_spends_has_a_line(budgets: BudgetRecords) -> None:
     await budgets.put_budget(a_budget(scope="user", name="*"))
     await budgets.put_budget(a_budget("bud_2", scope="key", name="key_1"))

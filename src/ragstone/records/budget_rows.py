@@ -8,6 +8,7 @@ from sqlalchemy import (
     RowMapping,
     bindparam,
     delete,
+    func,
     literal,
     select,
     tuple_,
@@ -19,6 +20,7 @@ from ragstone.records import usage_rows
 from ragstone.records.slices import Counted, counted_before, spent_lines
 from ragstone.records.statements import insert_or_change, insert_or_ignore
 from ragstone.records.tables import budget_accounts as accounts
+from ragstone.records.tables import budget_slices as slices
 from ragstone.records.tables import budgets as table
 
 _ORDER: Final = (table.c.tenant, table.c.created_at, table.c.id)
@@ -69,7 +71,8 @@ def put(connection: Connection, budget: Budget, *, now: float) -> Budget:
 
 
 def _count_what_was_used(connection: Connection, budget: Budget, now: float) -> None:
-    """At least what usage says of its present period: work that was paid while it was not there."""
+    """At least what usage says of its present period, for work that was paid while it was not
+    there; beside it what was charged to holders that may live, since they get it back."""
     start, end = period_bounds(budget.period, now)
     used = usage_rows.paid_by_name(connection, budget, first=start, end=end)
     least = {
@@ -83,13 +86,33 @@ def _count_what_was_used(connection: Connection, budget: Budget, now: float) -> 
     keys = sorted(least)  # in one order for everybody, as in `slice_rows`
     new = [dict(zip(_ACCOUNT, key, strict=True), settled=0, outstanding=0) for key in keys]
     insert_or_ignore(connection, accounts, new)
+    charged = _charged(connection, budget, start)
     same = (accounts.c[name] == bindparam(f"its_{name}") for name in _ACCOUNT)
     raised = update(accounts).where(*same, accounts.c.settled < bindparam("least"))
     its = [f"its_{name}" for name in _ACCOUNT]
     connection.execute(
         raised.values(settled=bindparam("least")),
-        [dict(zip(its, key, strict=True), least=least[key]) for key in keys],
+        [dict(zip(its, key, strict=True), least=least[key] + charged.get(key, 0)) for key in keys],
     )
+
+
+def _charged(
+    connection: Connection, budget: Budget, start: int
+) -> dict[tuple[str, str, int, str], int]:
+    """By account, all of which are locked, so that it stays so."""
+    own = (accounts.c.budget_id == budget.id, accounts.c.period_start == start)
+    order = (accounts.c[name] for name in _ACCOUNT)
+    connection.execute(select(accounts.c.name).where(*own).order_by(*order).with_for_update())
+    query = (
+        select(slices.c.name, slices.c.pool, func.sum(slices.c.charged))
+        .where(slices.c.budget_id == budget.id, slices.c.period_start == start)
+        .where(slices.c.charged > 0)
+        .group_by(slices.c.name, slices.c.pool)
+    )
+    return {
+        (budget.id, name, start, pool): int(amount)
+        for name, pool, amount in connection.execute(query)
+    }
 
 
 def remove(connection: Connection, tenant: str | None, budget_id: str) -> bool:

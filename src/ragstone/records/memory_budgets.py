@@ -122,10 +122,16 @@ class MemoryBudgets:
             sums[name].update(counted_before(budget, of_models, amount))
         for name, pools in sums.items():
             for pool, least in pools.items():
-                account = Account(budget.id, name, start, pool)
-                counted = self._accounts.get(account, Counted())
-                if least > counted.settled:
-                    self._accounts[account] = Counted(least, counted.outstanding)
+                if least > 0:
+                    self._raise(Account(budget.id, name, start, pool), least)
+
+    def _raise(self, account: Account, least: int) -> None:
+        """To that, beside what was charged to holders that may live: they get it back."""
+        own = (holder.slices.get(account, Slice()) for holder in self._holders.values())
+        least += sum(slice_.charged for slice_ in own)
+        counted = self._accounts.get(account, Counted())
+        if least > counted.settled:
+            self._accounts[account] = Counted(least, counted.outstanding)
 
     async def delete_budget(self, tenant: str | None, budget_id: str) -> bool:
         found = self._budgets.get(budget_id)
