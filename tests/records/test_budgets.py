@@ -1,5 +1,7 @@
 """What every implementation of `BudgetRecords` does alike: slices, reports and leases."""
 
+from pathlib import Path
+
 import msgspec
 import pytest
 
@@ -7,6 +9,9 @@ from ragstone.domain.budget import Account, Pool, Spent
 from ragstone.domain.errors import InvalidRequest
 from ragstone.domain.usage import Usage
 from ragstone.ports import LEASE_ANSWER_SECONDS, BudgetRecords, BudgetStore
+from ragstone.records import usage_rows
+from ragstone.records.engine import sqlite_url
+from ragstone.records.sql_records import SqlRecords
 from tests.clock import VirtualClock
 from tests.records.budget_samples import (
     DAY,
@@ -384,6 +389,32 @@ async def test_a_budget_that_is_removed_and_set_again_goes_on_counting(
     assert await given(budgets, a_want(most=100)) == [55]
     await budgets.put_budget(a_budget(limit=200))
     assert await standing(budgets) == [(35, 65)]
+
+
+async def test_what_was_used_is_counted_when_counting_begins_and_not_with_each_limit(
+    budgets: BudgetRecords,
+) -> None:
+    await budgets.put_budget(a_budget())
+    unbooked = a_report(1, usage=(a_row(nanodollars=15),))
+    await budgets.report(unbooked, seconds=LEASE)
+    counted = []
+    for limit, hard_limit in [(90, None), (90, 200), (80, 100), (80, None), (70, 100)]:
+        await budgets.put_budget(a_budget(limit=limit, hard_limit=hard_limit))
+        (line,) = await budgets.spent("acme")
+        counted.append((line.settled, line.hard_settled))
+        more = a_report(len(counted) + 1, usage=(a_row(nanodollars=10),))
+        await budgets.report(more, seconds=LEASE)
+    assert counted == [(0, 0), (25, 25), (25, 25), (45, 25), (55, 55)]
+
+
+async def test_a_limit_that_changes_reads_no_usage(
+    sqlite_file: Path, clock: VirtualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    records = SqlRecords.open(sqlite_url(sqlite_file), clock)
+    await records.budgets.put_budget(a_budget())
+    monkeypatch.setattr(usage_rows, "paid_by_name", None)
+    assert (await records.budgets.put_budget(a_budget(limit=70))).limit == 70
+    await records.close()
 
 
 @pytest.mark.parametrize(("spent", "back"), [(0, 900), (300, 600), (900, 0), (0, 0)])

@@ -17,7 +17,7 @@ from sqlalchemy import (
 
 from ragstone.domain.budget import Budget, Pool, Spent, SpentPlace, period_bounds
 from ragstone.records import usage_rows
-from ragstone.records.slices import Counted, counted_before, spent_lines
+from ragstone.records.slices import Counted, begins_accounts, counted_before, spent_lines
 from ragstone.records.statements import insert_or_change, insert_or_ignore
 from ragstone.records.tables import budget_accounts as accounts
 from ragstone.records.tables import budget_slices as slices
@@ -25,6 +25,7 @@ from ragstone.records.tables import budgets as table
 
 _ORDER: Final = (table.c.tenant, table.c.created_at, table.c.id)
 _ACCOUNT: Final = tuple(column.name for column in accounts.primary_key)
+_SAME: Final = ("tenant", "scope", "name", "period", "unit")
 _POOLS: Final = len(get_args(Pool))
 
 
@@ -58,16 +59,25 @@ def held_still(connection: Connection, ids: Iterable[str]) -> dict[str, Budget]:
 
 
 def put(connection: Connection, budget: Budget, *, now: float) -> Budget:
+    earlier = _earlier(connection, budget)
     row = insert_or_change(
         connection,
         table,
         _row(budget),
-        same=("tenant", "scope", "name", "period", "unit"),
+        same=_SAME,
         changing=("soft_limit", "hard_limit", "updated_at"),
     )
     made = _budget(row)
-    _count_what_was_used(connection, made, now)
+    if begins_accounts(earlier, made):
+        _count_what_was_used(connection, made, now)
     return made
+
+
+def _earlier(connection: Connection, budget: Budget) -> Budget | None:
+    """The one that it takes the place of, which nobody else changes meanwhile."""
+    same = (table.c[name] == getattr(budget, name) for name in _SAME)
+    row = connection.execute(select(table).where(*same).with_for_update()).mappings().first()
+    return None if row is None else _budget(row)
 
 
 def _count_what_was_used(connection: Connection, budget: Budget, now: float) -> None:

@@ -24,6 +24,7 @@ from ragstone.ports import Clock
 from ragstone.records.slices import (
     Counted,
     Slice,
+    begins_accounts,
     booked,
     cap_of,
     charged,
@@ -100,14 +101,13 @@ class MemoryBudgets:
         return sorted(names)
 
     async def put_budget(self, budget: Budget) -> Budget:
-        for earlier in self._budgets.values():
-            if _same(earlier) == _same(budget):
-                budget = msgspec.structs.replace(
-                    budget, id=earlier.id, created_at=earlier.created_at
-                )
-                break
+        same = (one for one in self._budgets.values() if _same(one) == _same(budget))
+        earlier = next(same, None)
+        if earlier is not None:
+            budget = msgspec.structs.replace(budget, id=earlier.id, created_at=earlier.created_at)
         self._budgets[budget.id] = budget
-        self._count_what_was_used(budget)
+        if begins_accounts(earlier, budget):
+            self._count_what_was_used(budget)
         return budget
 
     def _count_what_was_used(self, budget: Budget) -> None:

@@ -56,6 +56,11 @@ def name_counted(budget: Budget, row: UsageRow) -> str | None:
     return name if name and budget.name in (EACH, name) else None
 
 
+def begins_accounts(earlier: Budget | None, budget: Budget) -> bool:
+    """Whether it begins to count something when it is put in place of the `earlier` one."""
+    return earlier is None or (earlier.hard_limit is None) != (budget.hard_limit is None)
+
+
 def counted_before(budget: Budget, of_models: int, of_all: int) -> dict[Pool, int]:
     """What is counted against it of work that was paid before it was set."""
     if budget.hard_limit is None:
