@@ -316,6 +316,7 @@ async def test_the_records_of_a_journal_survive_torn_ends(tmp_path: Path) -> Non
     """Cut anywhere, a journal gives the reports of what was written whole."""
     journal = begin_journal(tmp_path, "h")
     assert journal is not None
+    begun = journal.bytes
     book = Book("h", journal)
     [one] = obeyed([budget(1_000)], ANNA, 1_767_225_600.0)
     slice_ = book.slice(AccountView.of(one, 0.0))
@@ -335,10 +336,12 @@ async def test_the_records_of_a_journal_survive_torn_ends(tmp_path: Path) -> Non
         assert charged == expected
         models = {one.model for report in reports for one in report.usage}
         assert models == ({"m"} if expected == 40 else {UNFINISHED} if expected else set())
-    damaged = bytearray(content)
-    damaged[ends[1] + 12] ^= 1
-    [report] = await reports_of(bytes(damaged), inode=inode)
-    assert report.accounts[0].settled == 100
-    assert not report.last  # what was behind it is charged when the lease ends
+        assert all(told.last == (cut in (begun, *ends)) for told in reports)
+    for place in range(ends[1], ends[2]):
+        damaged = bytearray(content)
+        damaged[place] ^= 128
+        [report] = await reports_of(bytes(damaged), inode=inode)
+        assert report.accounts[0].settled == 100
+        assert not report.last  # what was behind it is charged when the lease ends
     assert [told.last for told in await reports_of(content, inode=inode)] == [True]
     journal.remove()

@@ -2,9 +2,10 @@
 
 One small record, with a checksum, is appended for each event by one `write`: what was written is
 in the system's page cache and survives a `kill -9` at any instruction; at most the last record
-is torn. The file is locked (flock) by its process, so whoever gets the lock knows that the
-process has ended. After the machine itself went down the end of the file may be missing, which
-nothing in the file shows: so it names the machine's boot.
+is torn. That is rare, and is taken for damage, since a damaged length looks alike. The file is
+locked (flock) by its process, so whoever gets the lock knows that the process has ended. After
+the machine itself went down the end of the file may be missing, which nothing in the file shows:
+so it names the machine's boot.
 """
 
 import contextlib
@@ -98,7 +99,7 @@ _DECODER: Final[msgspec.msgpack.Decoder[Record]] = msgspec.msgpack.Decoder(Recor
 
 
 class Damaged(Exception):
-    """A record is whole and not as it was written: what follows it cannot be told."""
+    """A record is torn, or not as it was written: what follows it cannot be told."""
 
 
 class Journal:
@@ -212,21 +213,21 @@ def dead_journal(path: Path) -> Iterator[bytes | None]:
 
 
 def read_records(content: bytes) -> Iterator[Record]:
-    """Up to the last, which may be torn. Raises `Damaged`."""
+    """To the end, or to the first that is `Damaged`, which raises that."""
     at = 0
-    while at + _HEAD.size <= len(content):
+    while at < len(content):
+        body_at = at + _HEAD.size
+        if body_at > len(content):
+            raise Damaged
         length, checksum = _HEAD.unpack_from(content, at)
-        at += _HEAD.size
-        body = content[at : at + length]
-        if len(body) < length:
-            return
-        if zlib.crc32(body) != checksum:
+        at = body_at + length
+        body = content[body_at:at]
+        if len(body) < length or zlib.crc32(body) != checksum:
             raise Damaged
         try:
             yield _DECODER.decode(body)
         except msgspec.MsgspecError as error:
             raise Damaged from error
-        at += length
 
 
 def boot_id() -> str:

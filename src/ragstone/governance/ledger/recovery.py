@@ -75,7 +75,7 @@ async def reports_of(content: bytes, *, inode: int) -> list[LedgerReport]:
     the copy of one: its process may live.
 
     Where the end of what was written may be missing, as after a crash of the machine or behind a
-    damaged record, the report is not the last: the rest is charged when the lease runs out.
+    damaged or torn record, the report is not the last: the rest is charged when the lease runs out.
     """
     records = read_records(content)
     try:
