@@ -19,7 +19,7 @@ from ragstone.domain.budget import (
     UsageRow,
     Want,
 )
-from ragstone.domain.errors import BudgetExhausted, RecordsUnavailable
+from ragstone.domain.errors import BudgetExhausted, InvalidRequest, RecordsUnavailable
 from ragstone.governance.ledger import LeasedLedger, LedgerSettings, Upkeep
 from ragstone.records.memory_budgets import MemoryBudgets
 from tests.clock import VirtualClock
@@ -61,6 +61,8 @@ class Store(MemoryBudgets):
         super().__init__(clock)
         self.away = False
         self.loses_answers = False
+        self.refused: str | None = None
+        """The holder whose reports are."""
         self.trip_seconds = 0.001
         self.leases = 0
         self.reads = 0
@@ -81,6 +83,8 @@ class Store(MemoryBudgets):
 
     async def report(self, report: LedgerReport, *, seconds: float) -> None:
         await self._trip()
+        if report.holder == self.refused:
+            raise InvalidRequest("That is no report.")
         await super().report(report, seconds=seconds)
         await self._way_back()
 
@@ -488,6 +492,30 @@ def test_nobody_waits_long_for_records_that_hang() -> None:
         ledger.settle(await ledger.reserve(ANNA, dollars(900)), dollars(900), [])
         await site.end(ledger)
         assert (await site.store.settled(), await site.store.outstanding()) == (910, 0)
+
+    run(scenario())
+
+
+def test_a_book_that_is_refused_for_good_does_not_let_the_lease_of_the_present_one_run_out() -> (
+    None
+):
+    async def scenario() -> None:
+        site = Site()
+        await site.store.put_budget(budget(10_000))
+        ledger = site.ledger()
+        ledger.settle(await ledger.reserve(ANNA, dollars(100)), dollars(40), [row(ANNA, 40)])
+        site.store.refused = ledger.books.present.holder
+        ledger.rotate()
+        held = await ledger.reserve(ANNA, dollars(100))
+        await asyncio.sleep(2 * site.settings.lease_seconds)
+        assert len(list(ledger.books)) == 2
+        assert ledger.books.is_sure()
+        with pytest.raises(InvalidRequest):
+            await site.upkeeps[0].tick()
+        ledger.settle(held, dollars(30), [row(ANNA, 30)])
+        site.store.refused = None
+        await site.end(ledger)
+        assert (await site.store.settled(), await site.store.outstanding()) == (70, 0)
 
     run(scenario())
 

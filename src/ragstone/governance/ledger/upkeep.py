@@ -56,22 +56,35 @@ class Upkeep:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def tick(self) -> None:
-        """Reports what there is. Raises `RecordsUnavailable`; what was not told is told again."""
+        """Reports what there is. Raises what the first failed with of the books that could not be
+        reported, when all is done; what was not told is told again."""
         ledger, now = self._ledger, self._ledger.clock.monotonic()
         self._learn(now)
         if self._wants_new_book():
             ledger.rotate()
-        renewable = now - ledger.settings.lease_seconds * _RENEW_SHARE
-        for book in ledger.books:
-            await ledger.books.report(book, renew=book.renewed_at <= renewable and book.has_leased)
+        failures = await self._report_all(now - ledger.settings.lease_seconds * _RENEW_SHARE)
         ledger.plans.forget_idle()
         self._look()
+        if failures:
+            raise failures[0]
 
     async def recover(self) -> None:
         folder = self._ledger.settings.journals
         if folder is not None:
             seconds = self._ledger.settings.lease_seconds
             await recover_journals(folder, self._ledger.store, seconds=seconds)
+
+    async def _report_all(self, renewable: float) -> list[Exception]:
+        """Each book for itself: one that is refused does not let the lease of others run out."""
+        failures: list[Exception] = []
+        books = self._ledger.books
+        for book in books:
+            renew = book.renewed_at <= renewable and book.has_leased
+            try:
+                await books.report(book, renew=renew)
+            except Exception as error:
+                failures.append(error)
+        return failures
 
     def _learn(self, now: float) -> None:
         elapsed, self._ticked_at = now - self._ticked_at, now
