@@ -187,8 +187,87 @@ async def test_a_server_that_goes_in_the_middle_of_a_walk_is_walked_through_agai
     found: list[str] = []
     with contextlib.suppress(DependencyError):
         found += await cache.found_again()
+    cache._next_walk = 0.0
     found += await cache.found_again()
     assert found == await cache.groups() == ["g/0", "g/1", "g/2"]
+    await cache.close()
+
+
+class _Slow:
+    """Makes every command of a cache last two seconds of its clock; the one numbered `fails`
+    raises."""
+
+    def __init__(self, cache: ValkeyCache, clock: VirtualClock, fails: int = 0) -> None:
+        self._reply, self._clock, self._fails = cache._bulk.reply, clock, fails
+        self.told = 0
+        cache._bulk.reply = self  # type: ignore[method-assign]
+
+    async def __call__(self, command: Coroutine[object, object, object]) -> object:
+        self.told += 1
+        self._clock.advance(2)
+        if self.told == self._fails:
+            command.close()
+            raise DependencyError("The cache server did not answer.")
+        return await self._reply(command)
+
+
+async def _unlisted(cache: ValkeyCache, raw: Redis, entries: int) -> set[str]:
+    """Entries, each in a group of its own, of which no list tells."""
+    groups = {f"g/{number}" for number in range(entries)}
+    for group in groups:
+        await cache.put(group.encode(), b"value", ttl=6_000, group=group)
+    await raw.delete("test:2:groups", *[f"test:2:m:{group}" for group in groups])
+    return groups
+
+
+async def test_a_long_walk_goes_on_where_it_was_left_and_then_rests(
+    redis_url: str, shared_cache: ValkeyCache, raw: Redis
+) -> None:
+    groups = await _unlisted(shared_cache, raw, 1_200)
+    clock = VirtualClock()
+    cache = ValkeyCache(redis_url, prefix="test", timeout_seconds=5, clock=clock)
+    slow, found, calls = _Slow(cache, clock), list[str](), 0
+    began = clock.monotonic()
+    while not cache._next_walk:
+        started = clock.monotonic()
+        part = await cache.found_again()
+        assert part  # told before the walk is through
+        assert clock.monotonic() - started <= 10
+        found += part
+        calls += 1
+    assert calls > 2
+    assert set(found) == groups
+    assert len(found) == len(groups)
+    told, walked = slow.told, clock.monotonic() - began
+    assert await cache.found_again() == []
+    assert slow.told == told
+    clock.advance(20 * walked)
+    assert await cache.found_again() == []
+    assert slow.told == told + 1  # asked whether anything was evicted
+    await cache.close()
+
+
+async def test_a_walk_that_fails_rests_tells_what_it_found_and_goes_on(
+    redis_url: str, shared_cache: ValkeyCache, raw: Redis
+) -> None:
+    groups = await _unlisted(shared_cache, raw, 1_200)
+    clock = VirtualClock()
+    cache = ValkeyCache(redis_url, prefix="test", timeout_seconds=5, clock=clock)
+    slow = _Slow(cache, clock, fails=7)
+    found = await cache.found_again()
+    while slow.told < 7:
+        with contextlib.suppress(DependencyError):
+            found += await cache.found_again()
+    walk = cache._walk
+    assert walk is not None
+    assert walk.cursor
+    found += await cache.found_again()
+    assert slow.told == 7  # at rest
+    assert found
+    while cache._walk is walk:
+        clock.advance(cache._next_walk)
+        found += await cache.found_again()
+    assert set(found) == groups
     await cache.close()
 
 

@@ -17,6 +17,7 @@ from typing import Any, Final
 
 from ragstone.caches.commands import Commands
 from ragstone.caches.frame import Framed, framed, unframed
+from ragstone.caches.walk import Walk
 from ragstone.domain.errors import DependencyError
 from ragstone.ports import CacheStats, Clock, Kept
 
@@ -30,6 +31,8 @@ _BATCH: Final = 200
 """Entries read or removed with one command: other clients wait no longer than that takes."""
 _SCANNED: Final = 250
 """Names looked at with one command: reading a reply holds the loop for about two milliseconds."""
+_WALK_SECONDS: Final = 3.0
+"""Longest part of a walk through all entries: what waits for it does not wait for the whole."""
 _WALK_SHARE: Final = 0.05
 """Of the time that may go into walks through all entries, while the server evicts on and on."""
 _NOTES: Final = 6
@@ -54,6 +57,9 @@ class ValkeyCache:
         )
         self._evicted: int | None = None
         """As the server counted before the last walk through all entries."""
+        self._walk: Walk | None = None
+        self._walked = 0.0
+        """Seconds, since walks last rested."""
         self._next_walk = 0.0
         self._found: set[bytes] = set()
         """Groups found again, also by a walk that was broken off, and not told yet."""
@@ -76,17 +82,12 @@ class ValkeyCache:
         return sorted(map(_text, await self._alive(self._groups)))
 
     async def found_again(self) -> list[str]:
-        """Looks at all entries when the server has evicted since it last did. Seldom enough to take
-        a twentieth of the time: what is evicted meanwhile is found the next time."""
-        evicted = await self._evictions()
-        started = self._clock.monotonic()
-        if started < self._next_walk or (evicted is not None and evicted == self._evicted):
-            return []
-        await self._list_anew()
-        self._evicted = evicted
-        now = self._clock.monotonic()
-        self._next_walk = now + (now - started) / _WALK_SHARE
-        found, self._found = self._found, set()
+        """Looks at all entries when the server has evicted since it last did, for a few seconds:
+        the next call goes on. Seldom enough to take a twentieth of the time in the long run: what
+        is evicted meanwhile is found the next time."""
+        if self._clock.monotonic() >= self._next_walk:
+            await self._walk_on()
+        found, self._found = self._found, set()  # also by a call that failed
         return sorted(map(_text, found))
 
     async def members(self, group: str) -> list[bytes]:
@@ -158,21 +159,47 @@ class ValkeyCache:
         count: int | None = stats.get("evicted_keys")
         return count
 
-    async def _list_anew(self) -> None:
-        """Lists what is not."""
-        listed: set[bytes] = set()
-        for name in await self._alive(self._groups):
-            listed.update(await self._alive(self._members(name)))
+    async def _walk_on(self) -> None:
+        """Lists what is not. Rests when it is through, and when the server fails."""
+        started, rests = self._clock.monotonic(), True
+        try:
+            walk = self._walk = self._walk or await self._new_walk()
+            while walk and not await self._step(walk):
+                if self._clock.monotonic() >= started + _WALK_SECONDS:
+                    rests = False
+                    return
+            if walk:
+                self._walk, self._evicted = None, walk.evicted
+        finally:
+            now = self._clock.monotonic()
+            self._walked += now - started
+            if rests:
+                self._next_walk = now + self._walked / _WALK_SHARE
+                self._walked = 0.0
+
+    async def _new_walk(self) -> Walk | None:
+        """None while nothing was evicted."""
+        evicted = await self._evictions()
+        if evicted is not None and evicted == self._evicted:
+            return None
+        return Walk(evicted, await self._alive(self._groups))
+
+    async def _step(self, walk: Walk) -> bool:
+        """A few names further; whether that was the end."""
+        if walk.unread:
+            listing = self._members(walk.unread[-1])
+            part = self._bulk.redis.zscan(listing, walk.cursor, count=_SCANNED)
+            walk.cursor, pairs = await self._bulk.reply(part)
+            walk.read(name for name, _ in pairs)
+            return False
         start = self._entry(b"")
-        pattern, cursor = _GLOB.sub(rb"\\\g<0>", start) + b"*", 0
-        while True:
-            asked = self._bulk.redis.scan(cursor, match=pattern, count=_SCANNED)
-            cursor, names = await self._bulk.reply(asked)
-            keys = [key for name in names if (key := name[len(start) :]) not in listed]
-            for batch in _batches(keys):
-                await self._bulk.reply(self._list(batch))
-            if not cursor:
-                return
+        pattern = _GLOB.sub(rb"\\\g<0>", start) + b"*"
+        asked = self._bulk.redis.scan(walk.cursor, match=pattern, count=_SCANNED)
+        cursor, names = await self._bulk.reply(asked)
+        for batch in _batches(walk.unlisted(name[len(start) :] for name in names)):
+            await self._bulk.reply(self._list(batch))
+        walk.cursor = cursor
+        return not cursor
 
     async def _list(self, keys: Sequence[bytes]) -> None:
         """Those that are there. What cannot be read, and so never be given, is removed."""

@@ -17,9 +17,8 @@ from ragstone.resilience.time_limit import TimeLimit
 _T = TypeVar("_T")
 
 _BULK_SECONDS: Final = 30.0
-"""Longest walk through a group, or clearing of it, in many short commands."""
-_WALK_SECONDS: Final = 300.0
-"""Longest walk through all entries."""
+"""Longest walk through a group, or clearing of it, or part of a walk through all entries, in many
+short commands."""
 
 
 class GuardedCache:
@@ -49,7 +48,7 @@ class GuardedCache:
         return await self._or([], self._store.groups, _BULK_SECONDS)
 
     async def found_again(self) -> list[str]:
-        return await self._or([], self._store.found_again, _WALK_SECONDS)
+        return await self._or([], self._store.found_again, _BULK_SECONDS)
 
     async def members(self, group: str) -> list[bytes]:
         return await self._or([], lambda: self._store.members(group), _BULK_SECONDS)
