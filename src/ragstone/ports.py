@@ -645,7 +645,8 @@ class BudgetRecords(BudgetStore, Protocol):
 
     async def put_budget(self, budget: Budget) -> Budget:
         """Made, or changed where tenant, scope, name, period and unit are those of an earlier
-        one, whose id and `created_at` it keeps. What usage tells of its present period counts."""
+        one, whose id and `created_at` it keeps. What usage tells of its present period counts
+        where it begins to: when it is new, or gets or loses its hard limit."""
         ...
 
     async def delete_budget(self, tenant: str | None, budget_id: str) -> bool:
