@@ -123,6 +123,18 @@ async def test_a_model_that_does_not_keep_to_its_limit_is_stopped_and_charged_as
     assert charge.usage.output_tokens > most
 
 
+async def test_a_whole_body_beyond_the_limit_is_cut_and_not_replaced() -> None:
+    model = ScriptedModel(
+        ("Within 45 days of delivery [1]. " * 5_000,), clock=SystemClock(), name="cheap", usage=USED
+    )
+    world = await priced(model)
+    world.ledger.is_overspent = True
+    _, done = await world.ask()
+    assert done.answer_kind == "generated"
+    assert done.degraded == ["answer_cut_by_length"]
+    assert 0 < len(done.answer) < 16 * model.prompts[0].max_tokens
+
+
 async def test_a_model_that_never_began_is_charged_its_prompt_and_the_next_its_answer() -> None:
     world = await priced(says(error=ModelTimedOut("Nothing came.")), says("dear"))
     _, done = await world.ask()

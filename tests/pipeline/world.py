@@ -114,7 +114,18 @@ class World:
         )  # fmt: skip
         await self.records.put_documents("acme", collection, [(document, text)])
 
-    def events(
+    def services(self) -> Services:
+        route = self.route or (self.model and direct_route(self.model, self.clock))
+        return Services(
+            records=self.records, admission=self.admission, ledger=self.ledger,
+            prices=self.prices,
+            embedder=self.embedder, index=self.index, reranker=self.reranker,
+            model=route, cache=self.cache, clock=self.clock, metrics=self.metrics,
+            ladder=self.ladder, recipe=RECIPE, keeping=self.keeping,
+            flights=self.flights, refreshes=self.refreshes, semantic=self.semantic,
+        )  # fmt: skip
+
+    def asked(
         self,
         text: str = ASKED,
         *,
@@ -123,24 +134,17 @@ class World:
         principal: Principal = ANN,
         cache: CacheUse = "use",
         **more: Any,
-    ) -> AsyncGenerator[AnswerEvent, None]:
-        """What `answer` tells."""
-        route = self.route or (self.model and direct_route(self.model, self.clock))
-        services = Services(
-            records=self.records, admission=self.admission, ledger=self.ledger,
-            prices=self.prices,
-            embedder=self.embedder, index=self.index, reranker=self.reranker,
-            model=route, cache=self.cache, clock=self.clock, metrics=self.metrics,
-            ladder=self.ladder, recipe=RECIPE, keeping=self.keeping,
-            flights=self.flights, refreshes=self.refreshes, semantic=self.semantic,
-        )  # fmt: skip
-        asked = Asked(
+    ) -> Asked:
+        return Asked(
             question=Question(**{"collection": "help", **more, "text": text}),
             principal=principal, application=ASSISTANT,
             deadline=Deadline(self.clock, seconds), trace=Trace(self.metrics, "0" * 32),
             streamed=streamed, cache=cache,
         )  # fmt: skip
-        return told(asked, services)
+
+    def events(self, text: str = ASKED, **more: Any) -> AsyncGenerator[AnswerEvent, None]:
+        """What `answer` tells."""
+        return told(self.asked(text, **more), self.services())
 
     async def ask(self, text: str = ASKED, **more: Any) -> tuple[list[str], Answer]:
         """The deltas and the answer."""

@@ -6,6 +6,7 @@ from typing import Any
 
 import aiohttp
 import pytest
+from yarl import URL
 
 from ragstone.domain.errors import RecordsUnavailable
 from ragstone.server import call
@@ -28,6 +29,22 @@ async def test_addresses_that_are_none_are_refused(
 async def test_a_limit_that_is_none_is_refused(server: Running, limit: str) -> None:
     status, answer = await server.json("GET", f"/v1/documents?limit={limit}")
     assert (status, answer["error"]["param"]) == (400, "limit")
+
+
+@pytest.mark.parametrize("path", ["/v1/documents/{document_id}", "/v1/models/{model:path}"])
+async def test_the_pattern_of_a_path_is_a_path_like_others(server: Running, path: str) -> None:
+    async with server.http.get(URL(server.url + path, encoded=True)) as response:
+        assert response.status == 404
+
+
+@pytest.mark.parametrize("path", ["/v1/documents", "/v1/documents%0A"])
+async def test_a_form_that_cannot_be_read_is_refused_however_it_was_routed(
+    server: Running, path: str
+) -> None:
+    headers = {"Content-Type": "multipart/form-data; boundary=x"}
+    address = URL(server.url + path, encoded=True)
+    async with server.http.post(address, data=b"junk", headers=headers) as response:
+        assert response.status == 400
 
 
 _DEEP = b"[" * 100_000 + b"]" * 100_000

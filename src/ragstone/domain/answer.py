@@ -74,9 +74,9 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
 class Telling(msgspec.Struct, frozen=True, kw_only=True):
     """The part of an `Answer` that is of the request that it is told to; the rest is `kept.Told`.
 
-    Of a kept answer that is told whole: nothing is written, so nothing is used."""
+    Of a kept answer: `usage` is what finding it took."""
 
-    usage: Usage = Usage()
+    usage: Usage
     timings_ms: dict[str, float]
     degraded: list[str]
     notices: list[Notice]

@@ -7,10 +7,13 @@ import sys
 import time
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Literal, TextIO
+from typing import Final, Literal, TextIO
 
 import msgspec
 import structlog
+
+_PIPE_BYTES: Final = 4096
+"""PIPE_BUF of Linux. JSON lines are ASCII but for what a reason may quote."""
 
 
 class _Lines:
@@ -20,16 +23,28 @@ class _Lines:
     def __init__(self, file: TextIO) -> None:
         self._file = file
         self._waiting: list[str] = []
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     def add(self, line: str) -> None:
-        if not self._waiting:
-            asyncio.get_running_loop().call_soon(self._write)
-        self._waiting.append(line)
+        loop = asyncio.get_running_loop()
+        if not self._waiting or self._loop is not loop:
+            self._loop = loop
+            loop.call_soon(self._write)
+        self._waiting.append(line + "\n")
 
     def _write(self) -> None:
-        self._waiting.append("")
-        text, self._waiting = "\n".join(self._waiting), []
-        self._file.write(text)
+        """In pieces that a pipe takes whole: other processes may write into the same."""
+        lines, self._waiting = self._waiting, []
+        piece = ""
+        for line in lines:
+            if piece and len(piece) + len(line) > _PIPE_BYTES:
+                self._put(piece)
+                piece = ""
+            piece += line
+        self._put(piece)
+
+    def _put(self, piece: str) -> None:
+        self._file.write(piece)
         self._file.flush()
 
 

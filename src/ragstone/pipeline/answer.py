@@ -46,38 +46,54 @@ _MOST_FLIGHTS: Final = 3
 
 @dataclass(frozen=True, slots=True)
 class Begun:
-    """A question that may be answered: what is kept for it, and who pays for the rest."""
+    """A question that was let in and looked up: what is kept for it, and who pays for the rest.
+
+    `answer` or `kept_json` must follow at once: they end what is held here."""
 
     found: LookedUp
+    permit: Permit
+    place: AbstractAsyncContextManager[Permit]
+    """Among those in flight."""
     bill: Bill
-    """Open: it is closed by whoever tells the answer."""
 
 
 async def begin(asked: Asked, s: Services) -> Begun:
-    """Stages 2 and 3, which most questions of a busy day end with: an ordinary call, in which
+    """Stages 1 to 3, which most questions of a busy day end with: an ordinary call, in which
     nothing is set up that a kept answer does not need.
 
-    Raises `BudgetExhausted` at a hard limit, `DeadlineExceeded`, `UnknownCollection`.
+    Raises `Overloaded`, `BudgetExhausted` at a hard limit, `RecordsUnavailable`,
+    `DeadlineExceeded`, `UnknownCollection`, `EmbedderMismatch`.
     """
-    bill = _bill(asked, s)
-    await bill.open()
+    place = _admission(asked, s)
+    permit = await place.__aenter__()
     try:
-        async with Stage("recall", asked.deadline, asked.trace):
-            found = await look_up(asked, bill.standing, s)
-    except BaseException:
-        bill.close()
+        bill = _bill(asked, s)
+        await bill.open()
+        found = await _looked_up(asked, bill, s)
+    except BaseException as error:
+        await place.__aexit__(type(error), error, error.__traceback__)
         raise
     if found.kept is not None and found.is_due:
         s.refreshes.begin(found.key, partial(refresh, asked, s), made_at=found.kept.made_at)
-    return Begun(found, bill)
+    return Begun(found, permit, place, bill)
 
 
-def kept_json(asked: Asked, kept: KeptAnswer, bill: Bill, s: Services) -> bytes:
+async def _looked_up(asked: Asked, bill: Bill, s: Services) -> LookedUp:
+    try:
+        async with Stage("recall", asked.deadline, asked.trace):
+            return await look_up(asked, bill.standing, s)
+    except BaseException:
+        bill.close()
+        raise
+
+
+async def kept_json(asked: Asked, kept: KeptAnswer, begun: Begun, s: Services) -> bytes:
     """The kept answer, whole, as JSON: for clients that get no stream."""
     try:
-        return replay_json(kept, asked, bill, now=s.clock.time())
+        return replay_json(kept, asked, begun.bill, now=s.clock.time())
     finally:
-        bill.close()
+        begun.bill.close()
+        await begun.place.__aexit__(None, None, None)
 
 
 async def answer(asked: Asked, begun: Begun, s: Services) -> AsyncGenerator[AnswerEvent, None]:
@@ -86,8 +102,9 @@ async def answer(asked: Asked, begun: Begun, s: Services) -> AsyncGenerator[Answ
     Raises `RagstoneError`s; closing the iterator ends all work that nobody else waits for, and
     settles what was used.
     """
-    found, bill = begun.found, begun.bill
+    found, permit, bill = begun.found, begun.permit, begun.bill
     async with AsyncExitStack() as admitted, AsyncExitStack() as billed:
+        admitted.push_async_exit(begun.place)
         await billed.enter_async_context(settled(bill))
         if found.kept is not None:
             given = replay(found.kept, asked, bill, tier="question", now=s.clock.time())
@@ -95,7 +112,6 @@ async def answer(asked: Asked, begun: Begun, s: Services) -> AsyncGenerator[Answ
                 yield event
             return
 
-        permit = await admitted.enter_async_context(_admission(asked, s))
         if s.flights is None or asked.cache == "off":
             events = afresh(asked, found, permit, bill, s)
         else:

@@ -86,6 +86,7 @@ def _telling(kept: KeptAnswer, asked: Asked, bill: Bill, tier: CacheTier, now: f
     bill.cached, bill.model = True, kept.model
     bill.saved("answer_cache", kept.nanodollars)
     return Telling(
+        usage=bill.usage,
         timings_ms=_timings(trace),
         degraded=trace.degraded,
         notices=_notices(trace, asked),

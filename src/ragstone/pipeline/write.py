@@ -33,6 +33,9 @@ from ragstone.resilience.ladder import LoadLadder, RungName
 from ragstone.resilience.pressure import tells_of_load
 
 _log = structlog.get_logger("ragstone.write")
+_CHARS_OF_A_TOKEN: Final = 4
+"""Of the piece with which an answer goes beyond its bound, which may be a whole body."""
+
 _PASSED: Final[dict[Passed, RungName]] = {"failed": "fallback_model", "dearer": "economy_model"}
 """What is said of an answer by another model than the first."""
 
@@ -151,6 +154,7 @@ class ModelWriter:
                     size += len(event.text.encode("utf-8", "surrogatepass"))
                     if is_overlong(size, prompt.max_tokens):
                         _log.warning("a model does not keep to max_tokens", model=bill.model)
+                        yield TextDelta(event.text[: _CHARS_OF_A_TOKEN * prompt.max_tokens])
                         yield Finished(usage=None, reason="length")
                         return
                     yield event

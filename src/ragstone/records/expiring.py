@@ -10,7 +10,8 @@ V = TypeVar("V")
 
 
 class ExpiringMap(Generic[K, V]):
-    """Keeps at most `size` values, each for `ttl` seconds; the least recently used goes first."""
+    """Keeps at most `size` values, each for `ttl` seconds; what was put or asked for in the second
+    half of its time the longest ago goes first."""
 
     def __init__(self, clock: Clock, *, ttl: float, size: int) -> None:
         self._clock = clock

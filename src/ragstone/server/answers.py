@@ -151,7 +151,7 @@ async def _whole_json(call: Call, asked: Asked) -> bytes:
             return _ENCODER.encode(await _last(call, tell(call, asked, begun)))
     call.outcome = outcome_of(call.trace.degraded, not_found=kept.not_found)
     call.cache = "hit"
-    return kept_json(asked, kept, begun.bill, call.system.services)
+    return await kept_json(asked, kept, begun, call.system.services)
 
 
 async def _last(call: Call, events: AsyncGenerator[AnswerEvent, None]) -> Answer:

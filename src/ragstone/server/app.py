@@ -72,7 +72,7 @@ def build_app(
         ],
         exception_handlers={HTTPException: _refused},
     )
-    return Straight(answering, routed)
+    return Straight({at: app for at, app in answering.items() if "{" not in at[1]}, routed)
 
 
 async def _refused(request: Request, error: Exception) -> Response:

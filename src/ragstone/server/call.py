@@ -138,7 +138,9 @@ class Call:
         """
         limit = self.system.settings.server.max_body_bytes
         declared = declared_length(self.headers)
-        room, size = self.rooms.bodies, limit if declared is None else min(declared, limit)
+        if declared is not None and declared > limit:
+            raise _too_large(limit)
+        room, size = self.rooms.bodies, limit if declared is None else declared
         room.take(size)
         try:
             self.deadline.check("body")

@@ -6,6 +6,7 @@ from typing import Annotated, Final
 
 import msgspec
 from starlette.datastructures import UploadFile
+from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartException
 from starlette.requests import Request
 from starlette.responses import Response
@@ -251,11 +252,15 @@ async def _uploaded(call: Call, size: int) -> list[DocumentSource]:
                 )
                 for upload in uploads
             ]
-    except MultiPartException as error:
+    except (MultiPartException, HTTPException) as error:  # the latter where it was routed
         raise InvalidRequest(
-            f"The upload cannot be read: {error.message}",
+            f"The upload cannot be read: {_reason(error)}",
             remedy="Send valid multipart/form-data.",
         ) from None
+
+
+def _reason(error: MultiPartException | HTTPException) -> str:
+    return error.message if isinstance(error, MultiPartException) else error.detail
 
 
 def _checked_size(request: Request, limit: int) -> int:

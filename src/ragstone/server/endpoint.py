@@ -9,6 +9,7 @@ import time
 from collections.abc import Mapping
 from typing import Final, Protocol
 
+import msgspec
 import structlog
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
@@ -20,7 +21,6 @@ from ragstone.domain.errors import (
     RagstoneError,
     TooManyRequests,
 )
-from ragstone.domain.principal import Principal
 from ragstone.domain.principal import Scope as KeyScope
 from ragstone.observe.trace import Trace, new_trace_id
 from ragstone.server.arrival import Arrival, identify, let_in
@@ -82,18 +82,13 @@ class Endpoint:
             request, system, headers, Arrival.of_nobody(system), trace,
             asked.path, Client(receive), self._refusals, self._rooms,
         )  # fmt: skip
+        refusal: RagstoneError | None = None
         try:
             if asked.scope is not None:
-                principal = await identify(headers, system, asked.scope)
-                try:
-                    call.arrival = let_in(
-                        principal, headers, system, admitted=asked.admitted, limited=asked.limited
-                    )
-                except (Overloaded, TooManyRequests, DeadlineExceeded) as refusal:
-                    await self._refuse(call, principal, refusal, send)
-                    return
-            require_known(request, asked.query)
-            response = await asked.handler(call)
+                refusal = await self._arrive(call, asked.scope)
+            if refusal is None:
+                require_known(request, asked.query)
+                response = await asked.handler(call)
         except RagstoneError as error:
             call.fail(error)
             response = error_response(error, trace.id)
@@ -107,15 +102,30 @@ class Endpoint:
             call.outcome = "error"
             _log.exception("unexpected", trace_id=trace.id, route=asked.path)
             response = error_response(unexpected(trace.id), trace.id)
+        if refusal is not None:
+            await self._refuse(call, refusal, send)
+            return
         if asked.limited and call.principal.tenant:
             response.raw_headers += limit_headers(system, call.principal)
         if not call.finishes_later:
             call.finish(response.status_code)
         await response(scope, receive, send)
 
-    async def _refuse(
-        self, call: Call, principal: Principal, refusal: RagstoneError, send: Send
-    ) -> None:
+    async def _arrive(self, call: Call, scope: KeyScope) -> RagstoneError | None:
+        """Who asks is known then; what they are refused with for lack of room, if they are."""
+        asked, system = self._operation, self._system
+        principal = await identify(call.headers, system, scope)
+        call.arrival = msgspec.structs.replace(call.arrival, principal=principal)
+        try:
+            call.arrival = let_in(
+                principal, call.headers, system, admitted=asked.admitted, limited=asked.limited
+            )
+        except (Overloaded, TooManyRequests, DeadlineExceeded) as refusal:
+            # Its traceback knows the frame that keeps it: no garbage, also under load.
+            return refusal.with_traceback(None)
+        return None
+
+    async def _refuse(self, call: Call, refusal: RagstoneError, send: Send) -> None:
         """Without the `Response` and the log line that all other answers have."""
         self._refusals.count(refusal.code)
         metrics, route = self._system.metrics, self._operation.path
@@ -123,7 +133,7 @@ class Endpoint:
         metrics.request_duration.labels(route, "none", "refused").observe(
             time.perf_counter() - call.started
         )
-        limits = limit_headers(self._system, principal) if self._operation.limited else []
+        limits = limit_headers(self._system, call.principal) if self._operation.limited else []
         await send_refusal(refusal, call.trace.id, limits, send)
 
 

@@ -30,6 +30,7 @@ class Rest:
         connection = response.connection
         if not seconds or connection is None or connection.transport is None:
             return False
+        self.cancel()  # a rest that a read from what was buffered has ended
         connection.transport.pause_reading()
         loop = asyncio.get_running_loop()
         self._timer = loop.call_later(seconds, _end, connection.transport)
