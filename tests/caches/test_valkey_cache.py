@@ -10,6 +10,7 @@ from redis.asyncio import Redis
 
 from ragstone.caches.frame import Framed, framed, unframed
 from ragstone.caches.valkey import ValkeyCache
+from ragstone.caches.walk import Walk
 from ragstone.domain.clock import SystemClock
 from ragstone.domain.errors import DependencyError, InvalidSettings
 from ragstone.lab.fault_proxy.proxy import FaultProxy
@@ -293,6 +294,43 @@ async def test_what_is_put_while_others_are_struck_off_stays_listed(
         cache._bulk.reply = reply  # type: ignore[method-assign]
         assert await cache.get(KEY) is None or await cache.members("g") == [KEY]
         await raw.flushdb()
+    await cache.close()
+
+
+@pytest.mark.parametrize("walking", [False, True])
+async def test_what_is_put_while_the_server_goes_is_listed_by_a_walk(
+    redis_url: str, shared_cache: ValkeyCache, raw: Redis, walking: bool
+) -> None:
+    cache = over(redis_url)
+    assert await cache.found_again() == []
+    await shared_cache.put(KEY, b"value", ttl=60, group="g")
+    await raw.delete(b"test:2:e:" + KEY)
+    if walking:  # it has come past the list
+        cache._walk = Walk(cache._evicted, [b"g"])
+        cache._walk.read([KEY])
+    reply, told = cache._bulk.reply, 0
+
+    async def going(command: Coroutine[object, object, object]) -> object:
+        nonlocal told
+        told += 1
+        if told == 2:  # seen as evicted, and about to be struck off
+            await shared_cache.put(KEY, b"again", ttl=60, group="g")
+        if told == 3:
+            command.close()
+            raise DependencyError("The cache server did not answer.")
+        return await reply(command)
+
+    cache._bulk.reply = going  # type: ignore[method-assign]
+    with pytest.raises(DependencyError):
+        await cache.values("g", [KEY])
+    cache._bulk.reply = reply  # type: ignore[method-assign]
+    assert await cache.members("g") == []
+    found: list[str] = []
+    for _ in range(1 + walking):
+        cache._next_walk = 0.0
+        found += await cache.found_again()
+    assert found == ["g"]
+    assert await cache.members("g") == [KEY]
     await cache.close()
 
 

@@ -100,8 +100,7 @@ class ValkeyCache:
             frames = await self._bulk.reply(self._bulk.redis.mget(map(self._entry, batch)))
             pairs = list(zip(batch, frames, strict=True))
             if gone := [key for key, frame in pairs if frame is None]:
-                await self._bulk.reply(self._bulk.redis.zrem(self._members(group.encode()), *gone))
-                await self._bulk.reply(self._list(gone))  # what was put meanwhile
+                await self._strike_off(group.encode(), gone)
             for key, frame in pairs:
                 found = unframed(key, frame)
                 values.append(None if found is None else found.value)
@@ -158,6 +157,17 @@ class ValkeyCache:
             return None
         count: int | None = stats.get("evicted_keys")
         return count
+
+    async def _strike_off(self, group: bytes, keys: Sequence[bytes]) -> None:
+        """But for those that were put meanwhile."""
+        try:
+            await self._bulk.reply(self._bulk.redis.zrem(self._members(group), *keys))
+            await self._bulk.reply(self._list(keys))
+        except BaseException:  # struck off perhaps, and not listed again: that is for a walk to do
+            self._evicted = None
+            if self._walk:
+                self._walk.evicted = None
+            raise
 
     async def _walk_on(self) -> None:
         """Lists what is not. Rests when it is through, and when the server fails."""

@@ -8,7 +8,7 @@ class Walk:
     need be read. What is struck off a list behind its back is for the next walk to find."""
 
     def __init__(self, evicted: int | None, groups: list[bytes]) -> None:
-        """`evicted`: as the server counted before."""
+        """`evicted`: as the server counted before; None where another walk has to follow."""
         self.evicted = evicted
         self.unread = groups
         """Groups whose lists are not read to the end."""
