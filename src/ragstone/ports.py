@@ -702,7 +702,9 @@ class CacheStore(Protocol):
         """Their bytes are gone when it returns, unless the cache cannot be reached."""
         ...
 
-    async def groups(self) -> list[str]: ...
+    async def groups(self) -> list[str]:
+        """Some may be empty by now."""
+        ...
 
     async def found_again(self) -> list[str]:
         """Groups with entries that `members` left out since the store had lost track of them, and

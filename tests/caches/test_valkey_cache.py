@@ -75,19 +75,44 @@ async def test_corrupt_and_exchanged_values_are_misses(
         await shared_cache.get(KEY)
 
 
-async def test_entries_and_the_books_about_them_expire(
-    shared_cache: ValkeyCache, raw: Redis
-) -> None:
-    await shared_cache.put(b"long", b"v", ttl=100, group="g")
-    await shared_cache.put(b"short", b"v", ttl=0.01, group="g")
-    assert 99 < await raw.ttl(b"test:2:m:g") <= 100  # not as short as the last entry's
-    await asyncio.sleep(0.02)
-    for number in range(5):
-        await shared_cache.put(bytes([number]), b"v", ttl=0.001, group="g")
-        await asyncio.sleep(0.002)
-    await shared_cache.put(b"last", b"v", ttl=100, group="g")
+async def test_entries_and_the_books_about_them_expire(redis_url: str, raw: Redis) -> None:
+    await raw.flushdb()
+    clock = VirtualClock()
+    cache = ValkeyCache(redis_url, prefix="test", timeout_seconds=5, clock=clock)
+    await cache.put(b"long", b"v", ttl=10_000, group="g")
+    await cache.put(b"short", b"v", ttl=0.001, group="g")
+    await cache.put(b"short", b"v", ttl=0.001, group="h")
+    assert 9_990 < await raw.ttl(b"test:2:m:g") <= 10_000  # not as short as the last entry's
+    clock.advance(3_601)
+    await cache.put(b"last", b"v", ttl=100, group="g")
     assert sorted(await raw.zrange(b"test:2:m:g", 0, -1)) == [b"last", b"long"]
-    assert await raw.ttl(b"test:2:e:long") > 90
+    assert await cache.groups() == ["g"]
+    assert await raw.ttl(b"test:2:e:long") > 9_900
+    await cache.close()
+
+
+@pytest.mark.parametrize("apart", [-3_500.0, 3_500.0])
+async def test_clocks_that_differ_hide_no_entry(redis_url: str, raw: Redis, apart: float) -> None:
+    await raw.flushdb()
+    clock, other = VirtualClock(), VirtualClock()
+    (other if apart > 0 else clock).advance(abs(apart))
+    writer, eraser = (
+        ValkeyCache(redis_url, prefix="test", timeout_seconds=5, clock=time)
+        for time in (clock, other)
+    )
+    await writer.put(KEY, b"value", ttl=60, group="g")
+    await eraser.put(b"other", b"value", ttl=60, group="g")
+    await writer.put(b"third", b"value", ttl=60, group="h")
+    assert await eraser.groups() == ["g", "h"]
+    assert sorted(await eraser.members("g")) == sorted([KEY, b"other"])
+    assert await eraser.values("g", [KEY]) == [b"value"]
+    await raw.delete("test:2:m:g", "test:2:groups")
+    assert await eraser.found_again() == ["g"]
+    assert sorted(await writer.members("g")) == sorted([KEY, b"other"])
+    assert await eraser.clear() == 3
+    assert await raw.keys("test:2:e:*") == []
+    await writer.close()
+    await eraser.close()
 
 
 async def test_a_server_that_evicts_what_it_likes() -> None:

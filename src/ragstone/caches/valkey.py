@@ -4,8 +4,9 @@
     PREFIX:m:GROUP   the keys of a group, sorted by when they expire
     PREFIX:groups    the groups, sorted by when their last entry expires
 
-What has expired leaves the sorted sets with the next entry that is put, so they are no larger than
-what was put within one life. What the server evicted leaves them when the group is looked
+Entries end by the server's clock, and the sorted sets are in the time of whoever put: what has
+expired leaves them an hour later, with the next entry that is put, so that clocks less than an hour
+apart hide nothing from an erasure. What the server evicted leaves them when the group is looked
 through; where it evicted a sorted set itself, `found_again` makes it anew from the entries. Run the
 server without persistence: a file of its own would outlive an erasure.
 """
@@ -35,6 +36,8 @@ _WALK_SECONDS: Final = 3.0
 """Longest part of a walk through all entries: what waits for it does not wait for the whole."""
 _WALK_SHARE: Final = 0.05
 """Of the time that may go into walks through all entries, while the server evicts on and on."""
+_CLOCKS_APART: Final = 3600.0
+"""Seconds that a process's clock may be ahead of another's."""
 _NOTES: Final = 6
 _ADDED: Final = 1
 """Commands that `_note` gives for a group, and which of them tells how many are new there."""
@@ -79,7 +82,7 @@ class ValkeyCache:
             await self._bulk.reply(self._bulk.redis.delete(*map(self._entry, batch)))
 
     async def groups(self) -> list[str]:
-        return sorted(map(_text, await self._alive(self._groups)))
+        return sorted(map(_text, await self._listed(self._groups)))
 
     async def found_again(self) -> list[str]:
         """Looks at all entries when the server has evicted since it last did, for a few seconds:
@@ -91,7 +94,7 @@ class ValkeyCache:
         return sorted(map(_text, found))
 
     async def members(self, group: str) -> list[bytes]:
-        return await self._alive(self._members(group.encode()))
+        return await self._listed(self._members(group.encode()))
 
     async def values(self, group: str, keys: Sequence[bytes]) -> list[bytes | None]:
         """What the server has evicted is struck off the group's list."""
@@ -114,8 +117,9 @@ class ValkeyCache:
         return count
 
     async def stats(self) -> CacheStats:
-        """Bytes and bound are the whole server's."""
-        count = await self._count(await self._alive(self._groups))
+        """Bytes and bound are the whole server's. Entries are counted by this process's clock: as
+        far as others' differ, the count may be wrong."""
+        count = await self._count(await self._listed(self._groups))
         memory = await self._bulk.reply(self._bulk.redis.info("memory"))
         return CacheStats(
             store="redis",
@@ -129,18 +133,18 @@ class ValkeyCache:
         await self._quick.close()
         await self._bulk.close()
 
-    async def _alive(self, listing: bytes) -> list[bytes]:
-        """Of a sorted set, in no order, what has not expired; whatever stays there meanwhile."""
-        now, scores, cursor = self._clock.time(), dict[bytes, float](), 0
+    async def _listed(self, listing: bytes) -> list[bytes]:
+        """All of a sorted set, in no order; whatever stays there meanwhile."""
+        found, cursor = dict[bytes, None](), 0
         while True:
             asked = self._bulk.redis.zscan(listing, cursor, count=_SCANNED)
             cursor, pairs = await self._bulk.reply(asked)
-            scores.update(pairs)
+            found.update((name, None) for name, _ in pairs)
             if not cursor:
-                return [name for name, expires in scores.items() if expires >= now]
+                return list(found)
 
     async def _count(self, groups: Sequence[bytes]) -> int:
-        """Their entries that have not expired."""
+        """Their entries that have not expired by this process's clock."""
         now, count = self._clock.time(), 0
         for batch in _batches(groups):
             async with self._bulk.redis.pipeline(transaction=False) as together:
@@ -192,7 +196,7 @@ class ValkeyCache:
         evicted = await self._evictions()
         if evicted is not None and evicted == self._evicted:
             return None
-        return Walk(evicted, await self._alive(self._groups))
+        return Walk(evicted, await self._listed(self._groups))
 
     async def _step(self, walk: Walk) -> bool:
         """A few names further; whether that was the end."""
@@ -217,9 +221,10 @@ class ValkeyCache:
         unreadable: list[bytes] = []
         frames = await self._bulk.redis.mget(map(self._entry, keys))
         for key, frame in zip(keys, frames, strict=True):
-            if (found := unframed(key, frame)) is not None and found.expires > now:
-                groups.setdefault(found.group, {})[key] = found.expires
-            elif found is None and frame is not None:
+            if (found := unframed(key, frame)) is not None:
+                ends = now + (found.expires - found.put_at)  # at the latest, whose clock it may be
+                groups.setdefault(found.group, {})[key] = ends
+            elif frame is not None:
                 unreadable.append(self._entry(key))
         async with self._bulk.redis.pipeline(transaction=False) as together:
             for group, expires in groups.items():
@@ -252,11 +257,11 @@ class ValkeyCache:
         """The commands that list entries with the times at which they expire."""
         members, last = self._members(group), max(entries.values())
         left_ms = math.ceil((last - now) * 1000)
-        together.zremrangebyscore(members, "-inf", now)
+        together.zremrangebyscore(members, "-inf", now - _CLOCKS_APART)
         together.zadd(members, entries, gt=True)
         together.pexpire(members, left_ms, nx=True)
         together.pexpire(members, left_ms, gt=True)
-        together.zremrangebyscore(self._groups, "-inf", now)
+        together.zremrangebyscore(self._groups, "-inf", now - _CLOCKS_APART)
         together.zadd(self._groups, {group: last}, gt=True)
 
     def _entry(self, key: bytes) -> bytes:
