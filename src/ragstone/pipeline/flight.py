@@ -34,9 +34,7 @@ from ragstone.domain.errors import (
     DeadlineExceeded,
     DependencyError,
     Overloaded,
-    RateLimited,
     ShuttingDown,
-    TokensRateLimited,
     TooManyRequests,
 )
 from ragstone.domain.principal import PRIORITIES
@@ -47,15 +45,7 @@ from ragstone.resilience.time_limit import TimeLimit
 
 _SHARE_OF_TIME: Final = 0.5
 
-_LEADERS_OWN: Final = (
-    DeadlineExceeded,
-    BudgetExhausted,
-    Overloaded,
-    TooManyRequests,
-    RateLimited,
-    TokensRateLimited,
-    ShuttingDown,
-)
+_LEADERS_OWN: Final = (DeadlineExceeded, BudgetExhausted, Overloaded, TooManyRequests)
 """Failures that tell of the leader, not of what everybody needs."""
 
 

@@ -21,8 +21,9 @@ class BodyRoom:
         self.held = 0
         """Bytes that are spoken for."""
 
-    def take(self, size: int) -> None:
-        """Room for `size` bytes until it is given back. Raises `Overloaded` where there is none.
+    @contextmanager
+    def holding(self, size: int) -> Iterator[None]:
+        """Room for `size` bytes while the context lasts. Raises `Overloaded` where there is none.
 
         A body that is alone always has room: its own limit decides about it.
         """
@@ -34,18 +35,10 @@ class BodyRoom:
                 retry_after=_RETRY_SECONDS,
             )
         self.held += size
-
-    def give(self, size: int) -> None:
-        self.held -= size
-
-    @contextmanager
-    def holding(self, size: int) -> Iterator[None]:
-        """The room while the context lasts."""
-        self.take(size)
         try:
             yield
         finally:
-            self.give(size)
+            self.held -= size
 
 
 class BodyRooms:

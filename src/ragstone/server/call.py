@@ -138,18 +138,12 @@ class Call:
         """
         limit = self.system.settings.server.max_body_bytes
         declared = declared_length(self.headers)
-        if declared is not None and declared > limit:
-            raise _too_large(limit)
-        room, size = self.rooms.bodies, limit if declared is None else declared
-        room.take(size)
-        try:
+        with self.rooms.bodies.holding(expected_length(declared, limit)):
             self.deadline.check("body")
             with self.trace.stage("body"):
                 raw = await read_body(self.request, declared, limit, self.deadline)
             self.arrival = self.arrival.weighing(weight_of(len(raw)))
             return decode(raw, decoder)
-        finally:
-            room.give(size)
 
     def finish(self, status: int) -> None:
         """Count and log the request; called exactly once."""
@@ -213,8 +207,6 @@ async def read_body(
     It takes the messages itself and has one limit for both ends: Starlette's stream and a second
     limit were a tenth of a cached answer's time.
     """
-    if declared is not None and declared > limit:
-        raise _too_large(limit)
     now = asyncio.get_running_loop().time()
     until, last = now + _BODY_SECONDS, math.inf
     if deadline is not None:
@@ -243,9 +235,8 @@ async def read_body(
     return b"".join(parts)
 
 
-def expected_length(request: Request, limit: int) -> int:
+def expected_length(declared: int | None, limit: int) -> int:
     """Bytes of the body as declared, or else as many as it may have. Raises `PayloadTooLarge`."""
-    declared = declared_length(request.headers)
     if declared is not None and declared > limit:
         raise _too_large(limit)
     return limit if declared is None else declared

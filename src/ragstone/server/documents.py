@@ -142,7 +142,7 @@ async def post_documents(call: Call) -> Response:
     if kind == "multipart/form-data":
         size, read = _checked_size(call.request, limit), _uploaded
     elif kind == "application/json":
-        size, read = expected_length(call.request, limit), _inline
+        size, read = expected_length(declared_length(call.headers), limit), _inline
     else:
         raise InvalidRequest(
             f"The content type {kind[:60]!r} is not read here.",

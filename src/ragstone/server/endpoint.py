@@ -7,7 +7,7 @@ room for refused before its body is read, errors mapped, one metric and one log 
 import asyncio
 import time
 from collections.abc import Mapping
-from typing import Final, Protocol
+from typing import Final
 
 import msgspec
 import structlog
@@ -25,9 +25,10 @@ from ragstone.domain.principal import Scope as KeyScope
 from ragstone.observe.trace import Trace, new_trace_id
 from ragstone.server.arrival import Arrival, identify, let_in
 from ragstone.server.bodies import BodyRooms
-from ragstone.server.call import Call, Handler, unexpected
+from ragstone.server.call import Call, unexpected
 from ragstone.server.errors import error_response, stopping
 from ragstone.server.leaving import Client
+from ragstone.server.operations import Operation
 from ragstone.server.parameters import require_known
 from ragstone.server.rate_limits import limit_headers
 from ragstone.server.refusals import RefusalLog, send_refusal
@@ -36,33 +37,11 @@ from ragstone.system import System
 _log: Final = structlog.get_logger("ragstone.request")
 
 
-class Served(Protocol):
-    """Of an operation, what decides how it is served; see `operations.Operation`."""
-
-    @property
-    def path(self) -> str: ...
-
-    @property
-    def handler(self) -> Handler: ...
-
-    @property
-    def scope(self) -> KeyScope | None: ...
-
-    @property
-    def admitted(self) -> bool: ...
-
-    @property
-    def limited(self) -> bool: ...
-
-    @property
-    def query(self) -> tuple[str, ...] | None: ...
-
-
 class Endpoint:
     """ASGI application of one operation."""
 
     def __init__(
-        self, system: System, operation: Served, refusals: RefusalLog, rooms: BodyRooms
+        self, system: System, operation: Operation, refusals: RefusalLog, rooms: BodyRooms
     ) -> None:
         self._system = system
         self._operation = operation

@@ -14,7 +14,7 @@ _HEAD_END: Final = b"\r\n\r\n"
 _OK: Final = f"HTTP/1.1 200 OK\r\ncontent-type: {MESSAGE_PACK}\r\ncontent-length: ".encode()
 
 
-class EngineConnection(Connection):
+class GatewayConnection(Connection):
     """What begins with a head that the engine knows, and comes in one piece, is carried out at
     once: half of what an exchange costs the engine. All else goes to the application as usual.
     """

@@ -18,7 +18,7 @@ from ragstone.domain.errors import InsecureBind, StartupError
 from ragstone.home import ServerInfo
 from ragstone.server.connection import Connection
 from ragstone.server.engine import EngineDoor
-from ragstone.server.engine_connection import EngineConnection
+from ragstone.server.engine_connection import GatewayConnection
 from ragstone.server.listening import (
     BACKLOG,
     is_any,
@@ -161,7 +161,7 @@ async def serve_engine(
 
     A gateway has a connection open for as long as it may need its engine.
     """
-    protocol = partial(EngineConnection, door=door)
+    protocol = partial(GatewayConnection, door=door)
     server = _server(system, door, idle_seconds=_KEPT_SECONDS, protocol=protocol)
 
     async def follow() -> None:
