@@ -1,4 +1,4 @@
-"""What questions to an engine that falls silent cost, on virtual time."""
+"""What an engine costs its questions that falls silent, or is killed: on virtual time."""
 
 import asyncio
 from typing import cast
@@ -9,7 +9,7 @@ import pytest
 from ragstone.domain.errors import IndexUnavailable
 from ragstone.hop.address import EngineAddress
 from ragstone.hop.client import ANSWER_SECONDS, EngineClient
-from ragstone.hop.connection import EngineConnection
+from ragstone.hop.connection import ConnectionBroken, EngineConnection
 from ragstone.hop.patience import SHORT_SECONDS
 from tests.virtual_loop import run
 
@@ -22,6 +22,8 @@ class Engine:
 
     def __init__(self) -> None:
         self.seconds = 0.0
+        self.life = 0
+        """One more after each kill."""
         self.client = Client(self)
 
     async def ask(self) -> int:
@@ -41,10 +43,13 @@ class Connection:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+        self._life = engine.life
 
     async def exchange(self, request: bytes, seconds: float) -> tuple[int, bytes]:
         async with asyncio.timeout(seconds):
             await asyncio.sleep(self._engine.seconds)
+        if self._life != self._engine.life:
+            raise ConnectionBroken
         return _SEVEN
 
     def close(self) -> None:
@@ -80,6 +85,18 @@ def test_an_engine_that_is_only_slow_is_found_out_by_a_question_that_nobody_wait
         engine.seconds = 2 * SHORT_SECONDS
         assert await engine.refusal() == pytest.approx(SHORT_SECONDS)
         await asyncio.sleep(SHORT_SECONDS + 0.01)  # its try has been answered
+        assert await engine.ask() == 7
+        await engine.client.close()
+
+    run(scenario())
+
+
+def test_a_killed_engine_costs_one_sending_however_many_connections_it_breaks() -> None:
+    async def scenario() -> None:
+        engine = Engine()
+        engine.seconds = 0.001
+        await asyncio.gather(*(engine.ask() for _ in range(8)))
+        engine.life += 1  # the loop has not read yet that the kept connections have ended
         assert await engine.ask() == 7
         await engine.client.close()
 

@@ -102,7 +102,8 @@ class EngineClient:
         """`until` is a point in the loop's time. Raises `TimeoutError`, `ConnectionBroken`."""
         sent = 0
         while True:
-            connection = self._idle.popitem()[0] if self._idle else await self._connected(until)
+            is_new = not self._idle
+            connection = await self._connected(until) if is_new else self._idle.popitem()[0]
             sent += 1
             exchange = self._exchange_on(connection, request, answer_seconds, until)
             try:
@@ -111,8 +112,13 @@ class EngineClient:
                 async with asyncio.timeout(SHORT_SECONDS):
                     return await asyncio.shield(self._trial(exchange))
             except ConnectionBroken:
+                # One killed engine breaks every connection to it: the loop may not have read of
+                # the others' end yet, and each would count as one sending.
+                self._close_idle()
                 if sent == _SENT_AT_MOST:
                     raise
+                if is_new:  # made while the engine was going: its socket may not be closed yet
+                    await asyncio.sleep(sent * _FIRST_PAUSE_SECONDS)
 
     async def _exchange_on(
         self, connection: EngineConnection, request: bytes, seconds: float | None, until: float
@@ -147,6 +153,11 @@ class EngineClient:
             self._idle[connection] = None
         else:
             connection.close()
+
+    def _close_idle(self) -> None:
+        for connection in self._idle:
+            connection.close()
+        self._idle.clear()
 
     async def _connected(self, until: float) -> EngineConnection:
         """A new connection, once somebody listens. Raises `TimeoutError`, `ConnectionBroken`."""
