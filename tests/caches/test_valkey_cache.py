@@ -169,7 +169,7 @@ async def test_without_evictions_entries_are_walked_through_once(
     for expected in (["g"], []):
         await raw.delete(b"test:2:m:g", b"test:2:groups")
         assert await shared_cache.found_again() == expected
-        shared_cache._next_walk = 0.0
+        shared_cache._walks._next_walk = 0.0
     assert await shared_cache.groups() == []
 
 
@@ -213,7 +213,7 @@ async def test_a_server_that_goes_in_the_middle_of_a_walk_is_walked_through_agai
     found: list[str] = []
     with contextlib.suppress(DependencyError):
         found += await cache.found_again()
-    cache._next_walk = 0.0
+    cache._walks._next_walk = 0.0
     found += await cache.found_again()
     assert found == await cache.groups() == ["g/0", "g/1", "g/2"]
     await cache.close()
@@ -254,7 +254,7 @@ async def test_a_long_walk_goes_on_where_it_was_left_and_then_rests(
     cache = ValkeyCache(redis_url, prefix="test", timeout_seconds=5, clock=clock)
     slow, found, calls = _Slow(cache, clock), list[str](), 0
     began = clock.monotonic()
-    while not cache._next_walk:
+    while not cache._walks._next_walk:
         started = clock.monotonic()
         part = await cache.found_again()
         assert part  # told before the walk is through
@@ -284,14 +284,14 @@ async def test_a_walk_that_fails_rests_tells_what_it_found_and_goes_on(
     while slow.told < 7:
         with contextlib.suppress(DependencyError):
             found += await cache.found_again()
-    walk = cache._walk
+    walk = cache._walks._walk
     assert walk is not None
     assert walk.cursor
     found += await cache.found_again()
     assert slow.told == 7  # at rest
     assert found
-    while cache._walk is walk:
-        clock.advance(cache._next_walk)
+    while cache._walks._walk is walk:
+        clock.advance(cache._walks._next_walk)
         found += await cache.found_again()
     assert set(found) == groups
     await cache.close()
@@ -331,8 +331,8 @@ async def test_what_is_put_while_the_server_goes_is_listed_by_a_walk(
     await shared_cache.put(KEY, b"value", ttl=60, group="g")
     await raw.delete(b"test:2:e:" + KEY)
     if walking:  # it has come past the list
-        cache._walk = Walk(cache._evicted, [b"g"])
-        cache._walk.read([KEY])
+        cache._walks._walk = Walk(cache._walks._evicted, [b"g"])
+        cache._walks._walk.read([KEY])
     reply, told = cache._bulk.reply, 0
 
     async def going(command: Coroutine[object, object, object]) -> object:
@@ -352,7 +352,7 @@ async def test_what_is_put_while_the_server_goes_is_listed_by_a_walk(
     assert await cache.members("g") == []
     found: list[str] = []
     for _ in range(1 + walking):
-        cache._next_walk = 0.0
+        cache._walks._next_walk = 0.0
         found += await cache.found_again()
     assert found == ["g"]
     assert await cache.members("g") == [KEY]
