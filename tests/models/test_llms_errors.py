@@ -5,6 +5,7 @@ import ssl
 
 import aiohttp
 import pytest
+import structlog
 
 from ragstone.domain.errors import (
     InvalidSettings,
@@ -105,6 +106,24 @@ async def test_an_unknown_model_names_the_nearest_that_the_server_lists(
     assert "RAGSTONE_LLM__MODEL" in str(error)
     await failure(model)
     assert [request.method for request in server.requests] == ["POST", "GET", "POST"]
+
+
+async def test_a_list_of_models_that_cannot_be_read_is_noted_and_no_other_error(
+    wire, session, server
+) -> None:
+    async def reply(request):
+        if request.path.endswith("/models"):
+            return aiohttp.web.Response(text="<html>", content_type="text/html")
+        return aiohttp.web.json_response({"error": {"message": "no such model"}}, status=404)
+
+    server.reply = reply
+    with structlog.testing.capture_logs() as lines:
+        error = await failure(wire.model(session, server.url))
+    assert isinstance(error, ModelNotFound)
+    assert "Did you mean" not in str(error)
+    assert [(line["log_level"], line["model"], line["reason"]) for line in lines] == [
+        ("debug", "test-model", "DecodeError")
+    ]
 
 
 async def test_an_unknown_path_is_told_without_a_list_of_models(wire, session, server) -> None:

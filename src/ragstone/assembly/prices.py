@@ -3,6 +3,7 @@
 import ipaddress
 import re
 import socket
+from contextlib import suppress
 from datetime import datetime
 from decimal import Decimal
 from typing import Final
@@ -164,13 +165,16 @@ def is_self_hosted(base_url: str) -> bool:
     """Whether it is one's own address: a loopback or private one, or a name that the public DNS
     does not have. Nothing is looked up."""
     host = (urlsplit(base_url).hostname or "").rstrip(".").lower()
-    try:
-        return not ipaddress.ip_address(host.partition("%")[0]).is_global
-    except ValueError:
-        pass
-    try:  # `127.1`, `2130706433`, `0x7f000001`: numbers to a socket, too
-        return not ipaddress.ip_address(socket.inet_aton(host)).is_global
-    except (OSError, UnicodeError):
-        pass
+    if (address := _number(host)) is not None:
+        return not address.is_global
     _, dot, last = host.rpartition(".")
     return bool(host) and (not dot or last in _PRIVATE_NAMES)
+
+
+def _number(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """None for a name. `127.1`, `2130706433` and `0x7f000001` are numbers to a socket, too."""
+    with suppress(ValueError):
+        return ipaddress.ip_address(host.partition("%")[0])
+    with suppress(OSError, UnicodeError):
+        return ipaddress.ip_address(socket.inet_aton(host))
+    return None

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 import aiohttp
 import msgspec
+import structlog
 
 from ragstone.domain.errors import InvalidSettings, ModelError, ModelNotFound, RagstoneError
 from ragstone.models.llms.pacing import Pace, StreamPace
@@ -33,6 +34,8 @@ _MODEL_LIST_SECONDS: Final = 2.0
 _DRAIN_SECONDS: Final = 0.2
 """After the last event the body's end usually is in the same packet; only then can the
 connection be used again. A server that leaves it open for longer loses the connection."""
+
+_log = structlog.get_logger("ragstone.models")
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +108,7 @@ class StreamedModel(ABC):
                 field="llm.base_url",
             )
         self._session = session
+        self._server = server
         self._model = model
         self._base_url = base_url.rstrip("/")
         self._headers = {"Content-Type": "application/json", **headers}
@@ -214,8 +218,9 @@ class StreamedModel(ABC):
         try:
             async with asyncio.timeout(limit):
                 body = await _read_up_to(response, _MAX_ERROR_BODY_BYTES)
-        except (aiohttp.ClientError, OSError):
-            pass  # The status says enough; the body would only have added words.
+        except (aiohttp.ClientError, OSError) as problem:
+            # The status says enough; the body would only have added words.
+            self._note("the body of a model server's refusal was not read", problem)
         finally:
             response.close()
         error = self._errors.from_status(response.status, response.headers, body)
@@ -243,9 +248,13 @@ class StreamedModel(ABC):
                     body = await _read_up_to(response, _MAX_ERROR_BODY_BYTES)
                     listed = msgspec.json.decode(body, type=_ModelList)
                     self._listed_models = [entry.id for entry in listed.data if entry.id]
-        except (aiohttp.ClientError, OSError, msgspec.MsgspecError, UnicodeDecodeError):
-            pass  # A convenience in an error message must not become another error.
+        except (aiohttp.ClientError, OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
+            # A convenience in an error message must not become another error.
+            self._note("a model server does not list its models", error)
         return self._listed_models
+
+    def _note(self, event: str, error: Exception) -> None:
+        _log.debug(event, server=self._server, model=self._model, reason=type(error).__name__)
 
     async def _read(
         self,
