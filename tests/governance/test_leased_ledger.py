@@ -379,6 +379,56 @@ def test_a_lowered_limit_is_kept_to_within_seconds(pause: float, within: float) 
     run(scenario())
 
 
+def test_a_lowered_limit_takes_back_what_is_leased_of_it_and_nothing_else() -> None:
+    async def scenario() -> None:
+        site = Site()
+        other = msgspec.structs.replace(ANNA, tenant="other")
+        await site.store.put_budget(budget(10_000))
+        await site.store.put_budget(budget(10_000, id="b2", tenant="other"))
+        ledger = site.ledger()
+        running = await ledger.reserve(ANNA, dollars(100))
+        ledger.settle(await ledger.reserve(other, dollars(100)), dollars(30), [row(other, 30)])
+        await asyncio.sleep(2)
+        [before] = await site.store.spent("other")
+        assert before.outstanding > 0
+        assert await site.store.outstanding() > 100
+        await site.store.put_budget(budget(150))
+        for _ in range(20):
+            await ledger.standing(ANNA)
+            await asyncio.sleep(0.1)
+        assert await site.store.outstanding() == 100
+        assert await site.store.spent("other") == [before]
+        ledger.settle(running, dollars(60), [row(ANNA, 60)])
+        await asyncio.sleep(1.5)
+        assert (await site.store.settled(), await site.store.outstanding()) == (60, 0)
+        await site.end(ledger)
+
+    run(scenario())
+
+
+def test_a_provider_that_counts_more_under_a_lowered_limit_is_booked_once() -> None:
+    """What it counted beyond is taken from what the process leased since."""
+
+    async def scenario() -> None:
+        site = Site()
+        await site.store.put_budget(budget(10_000))
+        ledger = site.ledger()
+        running = await ledger.reserve(ANNA, dollars(100))
+        await site.store.put_budget(budget(1_000))
+        for _ in range(20):
+            await ledger.standing(ANNA)
+            await asyncio.sleep(0.1)
+        second = await ledger.reserve(ANNA, dollars(200))
+        ledger.settle(running, dollars(250), [row(ANNA, 250)])
+        await asyncio.sleep(1.5)
+        assert await site.store.settled() == 250
+        ledger.settle(second, dollars(200), [row(ANNA, 200)])
+        await site.end(ledger)
+        assert (await site.store.settled(), await site.store.outstanding()) == (450, 0)
+
+    run(scenario())
+
+
 def test_what_is_left_under_a_lowered_limit_is_still_spent() -> None:
     async def scenario() -> None:
         site = Site()

@@ -7,7 +7,6 @@ more reservations and ends, and its journal goes, once its last reservation is s
 
 import math
 from collections.abc import Callable, Sequence, Set
-from dataclasses import dataclass, field
 
 from ragstone.domain.budget import (
     Account,
@@ -28,24 +27,9 @@ from ragstone.governance.ledger.journal import (
     Settled,
     Used,
 )
-from ragstone.governance.ledger.sharing import share
+from ragstone.governance.ledger.reservation import Reservation
 from ragstone.governance.ledger.slices import AccountView, Slice, take
 from ragstone.governance.ledger.usage_rows import UsageRows, unfinished_rows
-
-
-@dataclass(slots=True, eq=False)
-class Reservation:
-    """Open, from the call of a model to its settlement."""
-
-    book: "Book"
-    number: int
-    upper: Amount
-    model: bool
-    at: float
-    """Unix seconds. What it cost counts as used then, as it does in the accounts."""
-    parties: list[tuple[Spender, Sequence[Slice]]]
-    slices: list[Slice] = field(default_factory=list)
-    """In which `upper` is held: those of all parties, each once."""
 
 
 class Book:
@@ -64,6 +48,8 @@ class Book:
         """Sent, or to be sent, and not yet known to have arrived."""
         self._journal = journal
         self._slices: dict[Account, Slice] = {}
+        self._recalled: list[Slice] = []
+        """Nothing is taken from these any more."""
         self._rows = UsageRows()
         self._free_rows = UsageRows()
         self._last_number = 0
@@ -76,7 +62,7 @@ class Book:
 
     @property
     def has_leased(self) -> bool:
-        return any(slice_.leased for slice_ in self._slices.values())
+        return any(slice_.leased for slice_ in (*self._slices.values(), *self._recalled))
 
     def slice(self, view: AccountView) -> Slice:
         """Its slice of the account, empty at first."""
@@ -103,14 +89,19 @@ class Book:
                 view.refused = None
         view.hear(grant.used, grant.cap)
 
+    def recall(self, account: Account) -> None:
+        """What is free of it is given back, and what its reservations free; who goes on spending
+        leases anew, in another slice."""
+        slice_ = self._slices.pop(account, None)
+        if slice_ is not None:
+            self._recalled.append(slice_)
+
     def gives_back(self, accounts: Set[Account]) -> bool:
         """Whether something of these is on its way back, or will be with the next report."""
         if self.batch is not None:
             return any(told.returned and told.account in accounts for told in self.batch.accounts)
-        slices = self._slices.values()
-        return self.draining and any(
-            one.free > 0 and one.view.account in accounts for one in slices
-        )
+        own = self._slices.values() if self.draining else ()
+        return any(one.free > 0 and one.view.account in accounts for one in (*own, *self._recalled))
 
     # Reservations
 
@@ -144,7 +135,7 @@ class Book:
         """Charges each account with the shares of the parties that have it; False where more was
         spent than was held: it is charged all the same."""
         del self.open[reservation.number]
-        charges = _charges(reservation, spent)
+        charges = reservation.charges(spent)
         within = True
         for slice_, charge in charges:
             held = slice_.of(reservation.upper)
@@ -173,14 +164,21 @@ class Book:
         if self.batch is not None:
             return self.batch
         last = self.draining and not self.open and not self.calls
-        told: list[tuple[Slice, int, int]] = []
-        for slice_ in self._slices.values():
-            returned = max(0, slice_.free) if self.draining else unneeded(slice_)
-            if slice_.spent or returned:
-                told.append((slice_, slice_.report(returned), returned))
+        told = self._told(unneeded)
         if not (told or self._rows or self._free_rows or last or renew):
             return None
         return self._begin_batch(told, last)
+
+    def _told(self, unneeded: Callable[[Slice], int]) -> list[tuple[Slice, int, int]]:
+        """Slices, what was spent of them, and what is given back, which they have no more."""
+        for slice_ in self._recalled:
+            slice_.overdraw(self._slices.get(slice_.view.account))
+        back = [
+            (slice_, max(0, slice_.free) if self.draining else unneeded(slice_))
+            for slice_ in self._slices.values()
+        ]
+        back += [(slice_, max(0, slice_.free)) for slice_ in self._recalled]
+        return [(one, one.report(free), free) for one, free in back if one.spent or free]
 
     def _begin_batch(self, told: list[tuple[Slice, int, int]], last: bool) -> LedgerReport:
         free = self._free_rows.take()
@@ -212,6 +210,7 @@ class Book:
     def forget_empty(self, is_idle: Callable[[AccountView], bool]) -> bool:
         """Slices with nothing in them, of accounts that nobody spends from; whether there were."""
         in_use = {slice_ for one in self.open.values() for slice_ in one.slices}
+        self._recalled = [one for one in self._recalled if one.free or one.spent or one in in_use]
         empty = [
             account
             for account, slice_ in self._slices.items()
@@ -237,14 +236,3 @@ class Book:
         """What was not reported is left to whoever recovers the journal."""
         if self._journal is not None:
             self._journal.close()
-
-
-def _charges(reservation: Reservation, spent: Amount) -> list[tuple[Slice, int]]:
-    parties = reservation.parties
-    if len(parties) == 1:
-        return [(slice_, slice_.of(spent)) for slice_ in reservation.slices]
-    charges = dict.fromkeys(reservation.slices, 0)
-    for place, (_, slices) in enumerate(parties):
-        for slice_ in slices:
-            charges[slice_] += share(slice_.of(spent), len(parties), place)
-    return list(charges.items())

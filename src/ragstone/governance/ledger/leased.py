@@ -7,18 +7,19 @@ from collections.abc import Callable, Sequence
 import structlog
 
 from ragstone.domain.budget import (
+    Account,
     Amount,
     Spender,
     Standing,
     UsageRow,
 )
 from ragstone.domain.errors import BudgetExhausted, RagstoneError, RecordsUnavailable
-from ragstone.governance.ledger.book import Reservation
 from ragstone.governance.ledger.books import Books, LedgerSettings
 from ragstone.governance.ledger.known import KnownBudgets
 from ragstone.governance.ledger.leasing import Leasing
 from ragstone.governance.ledger.plans import Plan, Plans
 from ragstone.governance.ledger.refusal import exhausted
+from ragstone.governance.ledger.reservation import Reservation
 from ragstone.governance.ledger.slices import AccountView, Slice, missing, take
 from ragstone.governance.ledger.usage_rows import at_hour
 from ragstone.ports import BudgetStore, Clock
@@ -66,6 +67,13 @@ class LeasedLedger:
     @property
     def open_reservations(self) -> int:
         return len(self._open)
+
+    def standing_at_once(self, spender: Spender) -> Standing | None:
+        """Without waiting; None where `standing` has to be awaited. Raises `BudgetExhausted`."""
+        plan = self.plans.at_once(spender)
+        if plan is None or any(slice_.view.used is None for slice_ in plan.model):
+            return None
+        return self._standing(plan.model)
 
     async def standing(self, spender: Spender) -> Standing:
         plan = self.plans.at_once(spender) or await self.plans.read(spender)
@@ -138,9 +146,10 @@ class LeasedLedger:
         self.books.rotate()
         self.plans.clear()
 
-    def _recall(self) -> None:
-        """A limit was lowered below what is out: gives back all that is free, and asks anew."""
-        self.rotate()
+    def _recall(self, account: Account) -> None:
+        """Its limit was lowered: gives back what is free of it, and asks anew."""
+        self.books.present.recall(account)
+        self.plans.clear()
         self.on_scarce()
 
     # Slices

@@ -52,9 +52,9 @@ class Leasing:
         seconds: float,
         processes: int,
         book: Callable[[], Book],
-        on_over: Callable[[], None],
+        on_over: Callable[[Account], None],
     ) -> None:
-        """`on_over` is told when the book has some left of an account that has none."""
+        """`on_over` is told of accounts that have nothing left while the book has some."""
         self._store = store
         self._clock = clock
         self._seconds = seconds
@@ -196,6 +196,7 @@ class Leasing:
         call.book.renewed_at = max(call.book.renewed_at, sent_at)
         for view, grant in zip(call.views, grants, strict=True):
             call.book.granted(view, grant)
-        if any(view.is_over and self._book().has_free(view.account) for view in call.views):
-            self._on_over()
+        for view in call.views:
+            if view.is_over and self._book().has_free(view.account):
+                self._on_over(view.account)
         return {grant.account: grant for grant in grants}

@@ -35,10 +35,10 @@ class Plans:
         known: KnownBudgets,
         clock: Clock,
         book: Callable[[], Book],
-        on_lowered: Callable[[], None],
+        on_lowered: Callable[[Account], None],
     ) -> None:
         """`on_lowered` is told when a limit is lower than it was while the book has some of it,
-        and begins another book."""
+        and recalls that."""
         self._known = known
         self._clock = clock
         self._book = book
@@ -82,8 +82,8 @@ class Plans:
     def _made(self, spender: Spender, budgets: tuple[Budget, ...]) -> Plan:
         now = self._clock.time()
         views = [self._view(one) for one in obeyed(budgets, spender, now)]
-        book = self._book()  # not before: a lowered limit begins another
-        slices = [book.slice(view) for view in views]
+        book = self._book()
+        slices = [book.slice(view) for view in views]  # not before: some may have been recalled
         plan = Plan(
             budgets,
             period_bounds("day", now),
@@ -103,5 +103,5 @@ class Plans:
         elif view.budget != one.budget:
             lowered = view.change(one.budget)
             if lowered and self._book().has_free(one.account):
-                self._on_lowered()
+                self._on_lowered(one.account)
         return view

@@ -160,6 +160,13 @@ class Slice:
         self.spent += charge
         self.free += held - charge
 
+    def overdraw(self, other: "Slice | None") -> None:
+        """What was spent beyond this slice is paid for by another one of the same account."""
+        if other is not None and self.free < 0:
+            paid = min(-self.free, max(0, other.free + other.held))
+            self.free += paid
+            other.free -= paid
+
     def unneeded(self, now: float, seconds: float, processes: int) -> int:
         """To give back: all that is idle or too little for what was refused; where little is
         left for all, what is not needed until the next report."""
