@@ -8,6 +8,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+import structlog
 
 from ragstone.domain.budget import (
     EACH,
@@ -21,6 +22,7 @@ from ragstone.domain.budget import (
 )
 from ragstone.domain.errors import BudgetExhausted, InvalidRequest, RecordsUnavailable
 from ragstone.governance.ledger import LeasedLedger, LedgerSettings, Upkeep
+from ragstone.governance.ledger.recovery import recover_journals
 from ragstone.records.memory_budgets import MemoryBudgets
 from tests.clock import VirtualClock
 from tests.virtual_loop import run, running_clock
@@ -565,6 +567,27 @@ def test_a_book_that_is_refused_for_good_does_not_let_the_lease_of_the_present_o
         ledger.settle(held, dollars(30), [row(ANNA, 30)])
         site.store.refused = None
         await site.end(ledger)
+        assert (await site.store.settled(), await site.store.outstanding()) == (70, 0)
+
+    run(scenario())
+
+
+def test_a_book_that_is_refused_keeps_no_other_from_being_closed(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        site = Site(journals=tmp_path)
+        await site.store.put_budget(budget(10_000))
+        ledger = site.ledger(upkeep=False)
+        ledger.settle(await ledger.reserve(ANNA, dollars(100)), dollars(40), [row(ANNA, 40)])
+        refused = site.store.refused = ledger.books.present.holder
+        ledger.rotate()
+        ledger.settle(await ledger.reserve(ANNA, dollars(100)), dollars(30), [row(ANNA, 30)])
+        with structlog.testing.capture_logs() as lines:
+            await ledger.close()
+        assert await site.store.settled() == 30
+        assert [path.stem for path in tmp_path.iterdir()] == [refused]
+        assert [line["holder"] for line in lines] == [refused]
+        site.store.refused = None
+        assert await recover_journals(tmp_path, site.store, seconds=30) == 1
         assert (await site.store.settled(), await site.store.outstanding()) == (70, 0)
 
     run(scenario())

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+import structlog
+
 from ragstone.domain.budget import Account, LedgerReport
-from ragstone.domain.errors import RagstoneError
 from ragstone.governance.ledger.book import Book
 from ragstone.governance.ledger.journal import begin_journal
 from ragstone.governance.ledger.slices import Slice
@@ -21,6 +22,8 @@ _GIVING_BACK_SECONDS: Final = 0.25
 """The longest wait for what this process gives back and then needs after all."""
 _CLOSE_SECONDS: Final = 5.0
 """For the last reports."""
+
+_log = structlog.get_logger("ragstone.ledger")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,17 +102,28 @@ class Books:
 
     async def close(self) -> None:
         """Reports the last; what is still open is charged in full. What cannot be reported now is
-        left to whoever recovers the journals."""
+        logged, and left to whoever recovers the journals."""
         self.present.draining = True
         self._draining.append(self.present)
         for book in self._draining:
             book.abandon()
-        with suppress(RagstoneError, TimeoutError):
+        try:
             async with asyncio.timeout(_CLOSE_SECONDS):
-                while self._draining:
-                    await self.report(self._draining[0])
+                for book in list(self._draining):
+                    await self._report_to_the_end(book)
+        except TimeoutError:
+            _log.warning("the last reports of the ledger took too long", seconds=_CLOSE_SECONDS)
         for book in self._draining:
             book.leave()
+
+    async def _report_to_the_end(self, book: Book) -> None:
+        try:
+            while book in self._draining:
+                await self.report(book)
+        except Exception as error:
+            _log.warning(
+                "a book of the ledger was not reported", holder=book.holder, reason=str(error)
+            )
 
     def _next_batch(self, book: Book, renew: bool) -> LedgerReport | None:
         now, chosen = self._clock.monotonic(), self._settings
