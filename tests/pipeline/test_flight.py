@@ -106,7 +106,7 @@ def test_a_thousand_identical_questions_are_one_generation() -> None:
         assert sum(row.cached for row in ledger.rows) == 999
         assert ledger.settled("acme") == clients[0].done.usage
         joined = world.metrics.cache_requests.labels("question", "joined")
-        assert joined._value.get() == 999
+        assert joined.value == 999
         await _at_rest(world)
 
     run(scenario())

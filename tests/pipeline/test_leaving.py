@@ -78,7 +78,7 @@ async def _at_rest(world: World) -> None:
         await asyncio.sleep(0)
     world.assert_nothing_is_held()
     assert world.ledger.settled == world.ledger.reserved
-    assert world.metrics.open_reservations._value.get() == 0
+    assert world.metrics.open_reservations.value == 0
     assert len(asyncio.all_tasks()) == 1
 
 

@@ -161,7 +161,7 @@ async def test_a_client_that_leaves_ends_the_work_and_settles_it(server: Running
         await asyncio.sleep(0.01)
     assert model.closed_early == 1 or forever.is_set() is False
     written = server.system.metrics.tokens.labels("output", model.name)
-    assert written._value.get() > 0
+    assert written.value > 0
     assert server.system.services.admission.in_flight == 0  # type: ignore[attr-defined]
 
 

@@ -4,15 +4,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-FOLDER_VARIABLE: Final = "PROMETHEUS_MULTIPROC_DIR"
-"""The environment variable that names it, as prometheus_client wants."""
+FOLDER_VARIABLE: Final = "RAGSTONE_METRICS_FOLDER"
+"""The environment variable by which a supervisor tells its processes."""
 
 
 def forget_process(folder: Path, pid: int) -> None:
-    """What was true of a process while it lived is so no more; what it counted stays.
-
-    As `prometheus_client.multiprocess.mark_process_dead` does.
-    """
-    for file in folder.glob(f"gauge_live*_{pid}.db"):
+    """What was true of a process while it lived is so no more; what it counted stays."""
+    for file in folder.glob(f"gauges_{pid}_*"):
         with suppress(OSError):
             file.unlink()
