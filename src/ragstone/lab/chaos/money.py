@@ -25,8 +25,9 @@ BILLED: Final[Settings] = {
 what processes report."""
 
 _LOOK_SECONDS: Final = 0.1
-_SETTLE_SECONDS: Final = 15.0
-_QUIET_SECONDS: Final = 10 * REPORT_SECONDS
+_SETTLE_SECONDS: Final = 30.0
+_QUIET_LOOKS: Final = round(10 * REPORT_SECONDS / _LOOK_SECONDS)
+"""By their number: to a server that is held up, each is a long time."""
 
 
 class Standing(msgspec.Struct, frozen=True):
@@ -125,14 +126,14 @@ async def set_budget(site: Site, dollars: float, tenant: str = "acme") -> None:
 
 async def charged(site: Site, by: str, tenant: str = "acme") -> dict[str, int]:
     """Nano-dollars by what `/v1/usage` is asked by, once nothing is added any more."""
-    loop = asyncio.get_running_loop()
-    changed = began = loop.time()
+    now = asyncio.get_running_loop().time
+    end, same = now() + _SETTLE_SECONDS, 0
     before: dict[str, int] = {}
-    while loop.time() < min(changed + _QUIET_SECONDS, began + _SETTLE_SECONDS):
+    while same < _QUIET_LOOKS and now() < end:
         told = await site.call("GET", f"/v1/usage?by={by}&since=2d&tenant={tenant}")
-        now = {line["by"]: int(line["nanodollars"]) for line in told["lines"]}
-        if now != before:
-            before, changed = now, loop.time()
+        found = {line["by"]: int(line["nanodollars"]) for line in told["lines"]}
+        same = same + 1 if found == before else 0
+        before = found
         await asyncio.sleep(_LOOK_SECONDS)
     return before
 

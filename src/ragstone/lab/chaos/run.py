@@ -38,8 +38,11 @@ async def run_all(
     return results
 
 
-async def run_one(scenario: Scenario, *, quick: bool) -> Result:
-    """Never raises but for cancellation: what goes wrong is the result."""
+async def run_one(scenario: Scenario, *, quick: bool, timed: bool = True) -> Result:
+    """Never raises but for cancellation: what goes wrong is the result.
+
+    `timed`: whether bounds in seconds count, which say nothing beside other work.
+    """
     if scenario.run is None:
         return Result(
             name=scenario.name,
@@ -50,7 +53,7 @@ async def run_one(scenario: Scenario, *, quick: bool) -> Result:
     began = time.monotonic()
     note = ""
     with tempfile.TemporaryDirectory(prefix="ragstone-chaos-") as folder:
-        bench = Bench(folder=Path(folder), quick=quick)
+        bench = Bench(folder=Path(folder), quick=quick, timed=timed)
         try:
             await scenario.run(bench)
         except Exception:

@@ -3,7 +3,7 @@
 import asyncio
 import os
 import signal
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from ragstone.lab.chaos.driver import at_rate
@@ -11,10 +11,24 @@ from ragstone.lab.chaos.inspection import metric_total
 from ragstone.lab.chaos.records_lock import locked
 from ragstone.lab.chaos.scenario import Bench, Scenario
 from ragstone.lab.chaos.scenarios.model import QUICK_MODEL, calls, good_share
-from ragstone.lab.chaos.transcript import Transcript
-from ragstone.lab.chaos.verdict import among, at_least, at_most, none_of, percentile
+from ragstone.lab.chaos.site import Site
+from ragstone.lab.chaos.transcript import Ask, Transcript
+from ragstone.lab.chaos.verdict import Check, among, at_least, at_most, none_of, percentile
 
 _RATE: Final = 10.0
+_HEALED_SECONDS: Final = 15.0
+"""A breaker that was opened again and again stays open for twice `resilience.breaker_open_seconds`,
+which is 5, and a fifth of that; then two probes close it."""
+
+
+async def _healed(site: Site, dependency: str, ask: Callable[[int], Ask]) -> Check:
+    """Asks on until the dependency's breaker is closed."""
+    began = site.driver.now()
+    while (took := site.driver.now() - began) < 2 * _HEALED_SECONDS and metric_total(
+        await site.metrics(), "rag_breaker_state", f'dependency="{dependency}"'
+    ):
+        await site.driver.load(at_rate(_RATE, 1.0, ask))
+    return at_most(f"time until the {dependency} is asked as before", took, _HEALED_SECONDS, "s")
 
 
 async def embedder_down(bench: Bench) -> None:
@@ -44,8 +58,7 @@ async def embedder_down(bench: Bench) -> None:
             none_of("answers without their label, unreachable", _without(got, "lexical_only")),
         )
         await site.proxies["embedder"].switch(connect="pass")
-        await asyncio.sleep(6.0)  # `resilience.breaker_open_seconds` is 5
-        await site.driver.load(at_rate(_RATE, 1.0, site.asking()))
+        bench.expect(await _healed(site, "embedder", site.asking()))
         got = await site.driver.load(at_rate(_RATE, 1.0, site.asking()))
         lexical = [t for t in got if "lexical_only" in t.degraded]
         bench.expect(at_most("lexical answers after healing", len(lexical), 0))
@@ -102,8 +115,7 @@ async def reranker_slow(bench: Bench) -> None:
             at_most("slowest answer", max(t.seconds for t in got), 1.5, "s"),
         )
         await site.services["reranker"].switch(first_token_seconds=0)
-        await asyncio.sleep(6.0)  # `resilience.breaker_open_seconds` is 5
-        await site.driver.load(at_rate(_RATE, 1.0, site.asking()))
+        bench.expect(await _healed(site, "reranker", site.asking()))
         got = await site.driver.load(at_rate(_RATE, 1.0, site.asking()))
         skipped = [t for t in got if "reranker_skipped" in t.degraded]
         bench.expect(at_most("skipped after healing", len(skipped), 0))
@@ -128,8 +140,7 @@ async def index_unreachable(bench: Bench) -> None:
             none_of("ends without a reason", [t.outcome for t in got if not _explained(t)]),
             among("reasons", [t.error_code for t in got if t.error_code], _REASONS),
         )
-        await asyncio.sleep(6.0)  # `resilience.breaker_open_seconds` is 5
-        await site.driver.load(at_rate(_RATE, 1.0, ask))
+        bench.expect(await _healed(site, "index", ask))
         got = await site.driver.load(at_rate(_RATE, 2.0, ask))
         bench.expect(at_least("good answers after healing", good_share(got), 1.0))
 

@@ -47,14 +47,16 @@ async def leave_under_a_budget(bench: Bench) -> None:
         got = await site.driver.load(at_rate(20, bench.seconds(30, 3), ask))
         paid, used = await charged(site, "user"), await really_used(site)
         of_left = paid.get("leaves", 0) / used.get("left", 1)
+        of_written = "charged to those who left, of what was written"
         bench.expect(
             at_least("clients that left", sum(t.end == "left" for t in got), len(got) // 2),
             at_least("good answers of those who stayed", good_share(got), 0.5),
             equal("charged to those who stayed, nano-dollars", paid["stays"], used["complete"]),
-            at_least("charged to those who left, of what was written", of_left, 1.0),
-            at_most("charged to those who left, of what was written", of_left, 1.25),
+            at_most(of_written, of_left, 1.25),
             equal("settled in the budget", await settled(site), sum(paid.values())),
         )
+        if bench.timed:  # a server that is held up has not read all when it closes a call
+            bench.expect(at_least(of_written, of_left, 1.0))
 
 
 async def killed_under_a_budget(bench: Bench) -> None:
