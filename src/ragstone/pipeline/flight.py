@@ -107,14 +107,15 @@ class Flight:
         return self._read(asked, model_seconds)
 
     async def _read(self, asked: Asked, model_seconds: float) -> AsyncGenerator[AnswerEvent, None]:
-        buffer, reader, leads = self._buffer, Reader(), asked is self.asked
+        buffer, leads = self._buffer, asked is self.asked
+        reader = Reader(is_shown=asked.streamed)
         self._clients += 1
         try:
             if not leads:
                 await self._pay(asked)
             while True:
                 # Taken before events are given: what is told meanwhile is not missed.
-                news, is_over = buffer.news(), buffer.is_over
+                news, is_over = buffer.news(reader), buffer.is_over
                 if not leads and self._is_to_start_over(asked, reader):
                     raise StartOver
                 for event in buffer.unread(reader, opening_alone=leads):

@@ -10,25 +10,36 @@ from ragstone.domain.errors import InternalError
 MAX_CHARS: Final = 256 * 1024
 """Of text that is kept for readers who are behind; a long answer has 10,000."""
 
+_MOST_PIECES: Final = 64
+"""Before they are joined: a word by itself has 60 bytes more than its letters."""
+
 
 class Reader:
     """How far one client has read."""
 
-    __slots__ = ("chars", "has_seen", "pieces")
+    __slots__ = ("chars", "has_seen", "is_shown")
 
-    def __init__(self) -> None:
+    def __init__(self, *, is_shown: bool) -> None:
+        self.is_shown = is_shown
+        """Whether it sees the text as it comes. Else it is given only where the text begins, and
+        the end."""
         self.has_seen = False
         """Whether it was given anything."""
-        self.pieces = 0
         self.chars = 0
+        """Of the text."""
 
 
 class ReplayBuffer:
     """The passages, the text in pieces, and how it ended.
 
-    Of the text at most `max_chars`: a reader that is further behind gets the rest from the whole
-    answer, at the end.
+    Of more text than `max_chars` the first half goes: a reader that is further behind gets the
+    rest from the whole answer, at the end.
     """
+
+    __slots__ = (
+        *("_chars", "_done", "_ending", "_kept_chars", "_max_chars", "_opening", "_pieces"),
+        *("_raised_at", "_waiting", "_waiting_for_end", "error", "is_over"),
+    )
 
     def __init__(self, *, max_chars: int = MAX_CHARS) -> None:
         self.is_over = False
@@ -38,23 +49,22 @@ class ReplayBuffer:
         self._max_chars = max_chars
         self._opening: PassagesFound | None = None
         self._pieces: list[str] = []
-        self._dropped = 0
-        """Pieces that were there before the first of `_pieces`."""
+        """The newest are as they came, those before them are one."""
+        self._kept_chars = 0
+        """Of `_pieces`."""
         self._chars = 0
+        """Of all that came."""
         self._ending: list[AnswerEvent] = []
         self._done: Done | None = None
         self._waiting: list[asyncio.Future[None]] = []
+        self._waiting_for_end: list[asyncio.Future[None]] = []
 
     def add(self, event: AnswerEvent) -> None:
         """The next event. What follows the text is told by `end`, when all is settled."""
         if isinstance(event, PassagesFound):
             self._opening = event
         elif isinstance(event, Delta):
-            self._pieces.append(event.text)
-            self._chars += len(event.text)
-            while self._chars > self._max_chars:
-                self._chars -= len(self._pieces.pop(0))
-                self._dropped += 1
+            self._add_text(event.text)
         else:
             self._ending.append(event)
             if isinstance(event, Done):
@@ -62,12 +72,23 @@ class ReplayBuffer:
             return
         self._tell()
 
+    def _add_text(self, text: str) -> None:
+        self._pieces.append(text)
+        self._chars += len(text)
+        self._kept_chars += len(text)
+        if len(self._pieces) > _MOST_PIECES or self._kept_chars > self._max_chars:
+            kept = "".join(self._pieces)
+            if len(kept) > self._max_chars:
+                kept = kept[len(kept) - self._max_chars // 2 :]
+            self._pieces, self._kept_chars = [kept], len(kept)
+
     def end(self, error: Exception | None) -> None:
         """Nothing follows."""
         if error is None and self._done is None:
             error = InternalError("The answer ended without an end.")
         self.is_over, self.error = True, error
         self._raised_at = None if error is None else error.__traceback__
+        self._waiting += self._waiting_for_end
         self._tell()
 
     def check(self) -> None:
@@ -83,11 +104,13 @@ class ReplayBuffer:
         they would wait for a garbage collection."""
         self.error = self._raised_at = None
 
-    def news(self) -> "asyncio.Future[None]":
-        """Is done when there is more than now. For one reader: a task that is cancelled cancels
-        what it waits for. (An `asyncio.Event` costs each piece four times as much.)"""
+    def news(self, reader: Reader) -> "asyncio.Future[None]":
+        """Is done when there is more than now for this reader, who alone waits for it: a task that
+        is cancelled cancels what it waits for. (An `asyncio.Event` costs each piece four times as
+        much.)"""
         news: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append(news)
+        waits_for_end = reader.chars and not reader.is_shown
+        (self._waiting_for_end if waits_for_end else self._waiting).append(news)
         return news
 
     def unread(self, reader: Reader, *, opening_alone: bool) -> list[AnswerEvent]:
@@ -102,7 +125,6 @@ class ReplayBuffer:
             reader.has_seen = True
             events.append(self._opening)
         if text:
-            reader.pieces = self._dropped + len(self._pieces)
             reader.chars += len(text)
             events.append(Delta(text))
         if done:
@@ -110,9 +132,19 @@ class ReplayBuffer:
         return events
 
     def _text_for(self, reader: Reader, done: Done | None) -> str:
-        if reader.pieces >= self._dropped:
-            return "".join(self._pieces[reader.pieces - self._dropped :])
-        return done.answer.answer[reader.chars :] if done else ""
+        missing = self._chars - reader.chars
+        if not missing or (reader.chars and not reader.is_shown):
+            return ""
+        if missing > self._kept_chars:
+            return done.answer.answer[reader.chars :] if done else ""
+        unread: list[str] = []
+        for piece in reversed(self._pieces):
+            unread.append(piece[-missing:])
+            missing -= len(piece)
+            if missing <= 0:
+                break
+        unread.reverse()
+        return "".join(unread)
 
     def _tell(self) -> None:
         waiting, self._waiting = self._waiting, []

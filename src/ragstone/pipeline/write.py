@@ -4,6 +4,7 @@ import math
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from functools import partial
+from io import StringIO
 from typing import Final
 
 import msgspec
@@ -78,7 +79,7 @@ class ModelWriter:
         if shortened:
             prompt = msgspec.structs.replace(prompt, max_tokens=max(1, prompt.max_tokens // 2))
         filtered = CitationFilter(len(material.passages))
-        pieces: list[str] = []
+        told = StringIO()  # a list of a thousand words has 60 kB more than they
         finished: Finished | None = None
         async with aclosing(self._events(prompt)) as events:
             async for event in events:
@@ -88,15 +89,15 @@ class ModelWriter:
                 if event.joined:
                     self._trace.degrade("chunks_joined")
                 shown = filtered.feed(event.text)
-                if not pieces:
+                if not told.tell():
                     shown = shown.lstrip()  # white space is not yet an answer
                 if shown:
-                    pieces.append(shown)
+                    told.write(shown)
                     yield shown
         if rest := filtered.flush():
-            pieces.append(rest)
+            told.write(rest)
             yield rest
-        text = "".join(pieces)
+        text = told.getvalue()
         if finished is None or not text.strip():
             raise ModelProtocolError(
                 f"The model {self._bill.model} ended without an answer.", remedy="Try again."
@@ -129,7 +130,7 @@ class ModelWriter:
         """The route's text and its end. What they cost is on the bill however they end, and who
         writes and how soon is noted."""
         bill, size = self._bill, 0
-        received: list[str] = []
+        received = StringIO()
         stream = self._route.stream(
             prompt,
             tenant=self._tenant,
@@ -147,10 +148,10 @@ class ModelWriter:
                         continue
                     if isinstance(event, Finished):
                         if event.usage is not None:
-                            bill.counted(event.usage, "".join(received))
+                            bill.counted(event.usage, received.getvalue())
                         yield event
                         return
-                    received.append(event.text)
+                    received.write(event.text)
                     size += len(event.text.encode("utf-8", "surrogatepass"))
                     if is_overlong(size, prompt.max_tokens):
                         _log.warning("a model does not keep to max_tokens", model=bill.model)
@@ -162,7 +163,7 @@ class ModelWriter:
             self._tell_ladder(error)
             raise
         finally:
-            bill.broken_off("".join(received))
+            bill.broken_off(received.getvalue())
 
     def _chosen(self, chosen: ModelChosen) -> None:
         self._has_begun = True
