@@ -9,16 +9,19 @@ from ragstone.assembly.caches import open_answer_cache, open_embedding_cache
 from ragstone.assembly.guards import Guards
 from ragstone.assembly.models import open_model, open_reranker
 from ragstone.assembly.prices import open_prices
+from ragstone.caches.memory import MemoryCache
 from ragstone.domain.query import FusionSettings
+from ragstone.governance.ledger import LeasedLedger
 from ragstone.governance.prices import Price
 from ragstone.governance.quotas import MinuteLimits, MinuteQuotas, SharedBuckets
 from ragstone.observe.metrics import Metrics
 from ragstone.pipeline.flight import Flights
 from ragstone.pipeline.keeping import Keeping
 from ragstone.pipeline.refresh import Refreshes
-from ragstone.pipeline.services import Recipe, Services
+from ragstone.pipeline.services import AtHand, Recipe, Services
 from ragstone.pipeline.shadow import SemanticTier
-from ragstone.ports import Clock, Embedder, Ledger, RecordsReader, Searcher
+from ragstone.ports import CacheStore, Clock, Embedder, Ledger, RecordsReader, Searcher
+from ragstone.records.cached import CachedRecords
 from ragstone.resilience.admission import GatedAdmission
 from ragstone.resilience.board import Board
 from ragstone.resilience.ladder import LadderPolicy, LoadLadder
@@ -65,6 +68,7 @@ def open_services(
         is_loaded=lambda: ladder.level > 0,
         own_lag=ladder.own_lag,
     )
+    cache = open_answer_cache(settings, guards, clock, metrics, installation)
     return Services(
         records=records,
         admission=admission,
@@ -76,7 +80,7 @@ def open_services(
         index=guards.index(index),
         reranker=open_reranker(settings, session, guards, prices),
         model=open_model(settings, session, guards, ladder.joining_pause, prices),
-        cache=open_answer_cache(settings, guards, clock, metrics, installation),
+        cache=cache,
         clock=clock,
         metrics=metrics,
         ladder=ladder,
@@ -86,8 +90,25 @@ def open_services(
         flights=Flights() if settings.cache.single_flight else None,
         refreshes=Refreshes(),
         semantic=_semantic(settings, metrics),
+        at_hand=_at_hand(records, cache, ledger),
         dependencies=guards.dependencies,
     )
+
+
+def _at_hand(records: RecordsReader, cache: CacheStore | None, ledger: Ledger) -> AtHand | None:
+    """Of the process that has the records, where it has the answers too."""
+    if (
+        isinstance(records, CachedRecords)
+        and isinstance(cache, MemoryCache)
+        and isinstance(ledger, LeasedLedger)
+    ):
+        return AtHand(
+            key=records.key_at_once,
+            collection=records.collection_at_once,
+            kept=cache.get_at_once,
+            standing=ledger.standing_at_once,
+        )
+    return None
 
 
 def _ladder(settings: Settings, clock: Clock) -> LoadLadder:

@@ -37,9 +37,15 @@ class MemoryCache:
         return self._policy.size_bytes
 
     async def get(self, key: bytes) -> Kept | None:
+        found = self.get_at_once(key)
+        if found is None:
+            self._policy.missed(key)
+        return found
+
+    def get_at_once(self, key: bytes) -> Kept | None:
+        """As `get`; a miss is not noted, so that `get` can be asked then."""
         entry = self._entries.get(key)
         if entry is None:
-            self._policy.missed(key)
             return None
         value, put_at, expires, _ = entry
         now = self._clock.monotonic()

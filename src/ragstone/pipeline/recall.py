@@ -137,14 +137,18 @@ async def recall(key: bytes, cache: CacheStore | None) -> KeptAnswer | None:
     """What is kept there. An entry that cannot be read counts as absent, and is removed."""
     if cache is None or (found := await cache.get(key)) is None:
         return None
+    if (kept := readable(found.value)) is None:
+        await cache.delete([key])
+    return kept
+
+
+def readable(value: bytes) -> KeptAnswer | None:
+    """The entry, if it is whole."""
     try:
-        kept = _DECODER.decode(found.value)
+        kept = _DECODER.decode(value)
     except msgspec.MsgspecError:
-        kept = None
-    if kept is not None and crc32(kept.told) == kept.checksum:
-        return kept
-    await cache.delete([key])
-    return None
+        return None
+    return kept if crc32(kept.told) == kept.checksum else None
 
 
 def told(kept: KeptAnswer) -> Told:

@@ -1,8 +1,10 @@
 """What the path of a question is wired to, made once by `assembly`."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from ragstone.domain.budget import Spender, Standing
+from ragstone.domain.collection import Collection
 from ragstone.domain.query import FusionSettings
 from ragstone.governance.prices import ALL_FREE, PriceBook
 from ragstone.governance.token_estimate import TokenEstimates
@@ -14,9 +16,11 @@ from ragstone.pipeline.refresh import Refreshes
 from ragstone.pipeline.shadow import SemanticTier
 from ragstone.ports import (
     Admission,
+    ApiKey,
     CacheStore,
     Clock,
     Embedder,
+    Kept,
     Ledger,
     ModelRoute,
     Quotas,
@@ -48,6 +52,21 @@ class Recipe:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AtHand:
+    """What a process knows without waiting, as it is at this moment; what it does not know is None
+    and has to be asked for."""
+
+    key: Callable[[str], ApiKey | None]
+    """By its SHA-256."""
+    collection: Callable[[str, str], Collection | None]
+    """By tenant and name."""
+    kept: Callable[[bytes], Kept | None]
+    """In the cache of answers."""
+    standing: Callable[[Spender], Standing | None]
+    """Raises `BudgetExhausted`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Services:
     """Ports and recipe; stages receive the ones they use as explicit arguments."""
 
@@ -76,5 +95,7 @@ class Services:
     refreshes: Refreshes = field(default_factory=Refreshes)
     semantic: SemanticTier | None = None
     """None: similar questions do not share answers."""
+    at_hand: AtHand | None = None
+    """None: where other processes change what this one would remember."""
     dependencies: Sequence[Dependency] = ()
     """What stands behind the ports, for those who ask how it is."""

@@ -77,8 +77,17 @@ def replay(
 def replay_json(kept: KeptAnswer, asked: Asked, bill: Bill, *, now: float) -> bytes:
     """What `replay` gives for the same question, as JSON: the kept bytes with this request's
     fields behind them, which are all that is encoded."""
-    own = _ENCODER.encode(_telling(kept, asked, bill, "question", now))
-    return b"%b,%b" % (kept.told[:-1], own[1:])
+    return joined(kept, _telling(kept, asked, bill, "question", now))
+
+
+def joined(kept: KeptAnswer, telling: Telling) -> bytes:
+    """The answer as JSON."""
+    return b"%b,%b" % (kept.told[:-1], _ENCODER.encode(telling)[1:])
+
+
+def age_of(kept: KeptAnswer, now: float) -> float:
+    """Seconds since it was made; `now` in Unix seconds."""
+    return round(max(0.0, now - kept.made_at), 3)
 
 
 def _telling(kept: KeptAnswer, asked: Asked, bill: Bill, tier: CacheTier, now: float) -> Telling:
@@ -91,7 +100,7 @@ def _telling(kept: KeptAnswer, asked: Asked, bill: Bill, tier: CacheTier, now: f
         degraded=trace.degraded,
         notices=_notices(trace, asked),
         cache_tier=tier,
-        cache_age_seconds=round(max(0.0, now - kept.made_at), 3),
+        cache_age_seconds=age_of(kept, now),
         receipt=bill.receipt(),
         trace_id=trace.id,
     )

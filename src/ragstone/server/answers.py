@@ -20,6 +20,7 @@ from ragstone.pipeline.tell import outcome_of
 from ragstone.server.call import Call, unexpected
 from ragstone.server.errors import ErrorBody, ErrorResponse, error_body, stopping
 from ragstone.server.event_stream import EventStream
+from ragstone.server.repeats import AGAIN
 
 MAX_TOP_K: Final = 100
 
@@ -63,7 +64,9 @@ async def post_answer(call: Call) -> Response:
     asked = asked_of(call, question, ASSISTANT, streamed=request.stream, cache=request.cache)
     if request.stream:
         return await stream_response(call, tell(call, asked), _encode_event, _encode_error)
-    return call.said(await _whole_json(call, asked))
+    named = request.collection is not None
+    named |= question.collection == call.system.settings.retrieval.default_collection
+    return call.said(await _whole_json(call, asked, again=named))
 
 
 def checked_question(text: str, application: Application) -> str:
@@ -143,14 +146,17 @@ async def whole_answer(call: Call, asked: Asked) -> Answer:
         return await _last(call, tell(call, asked))
 
 
-async def _whole_json(call: Call, asked: Asked) -> bytes:
-    """The same as JSON. A kept answer is told as its bytes, without being decoded for that."""
+async def _whole_json(call: Call, asked: Asked, *, again: bool) -> bytes:
+    """The same as JSON. A kept answer is told as its bytes, without being decoded for that, and
+    `again`, if the same is asked, without any of this: see `repeats`."""
     async with call.client.listening():
         begun = await begin(asked, call.system.services)
         if (kept := begun.found.kept) is None:
             return _ENCODER.encode(await _last(call, tell(call, asked, begun)))
     call.outcome = outcome_of(call.trace.degraded, not_found=kept.not_found)
     call.cache = "hit"
+    if again and AGAIN in (extensions := call.request.scope.get("extensions", {})):
+        extensions[AGAIN]["call"](call, asked, begun.found)
     return await kept_json(asked, kept, begun, call.system.services)
 
 

@@ -27,9 +27,7 @@ async def authenticate(headers: Mapping[str, str], system: System) -> Principal:
 
     Raises `Unauthenticated`, `Forbidden`.
     """
-    scheme, _, secret = headers.get("authorization", "").partition(" ")
-    secret = secret.strip()
-    if scheme.lower() == "bearer" and secret:
+    if secret := bearer_of(headers):
         if hmac.compare_digest(secret.encode(), system.local_token.encode()):
             return LOCAL_OPERATOR
         key = await system.services.records.key_by_hash(hash_key(secret))
@@ -47,6 +45,12 @@ async def authenticate(headers: Mapping[str, str], system: System) -> Principal:
     raise Unauthenticated(
         "This server needs an API key.", remedy="Send it as `Authorization: Bearer KEY`."
     )
+
+
+def bearer_of(headers: Mapping[str, str]) -> str:
+    """The key that is shown; empty where there is none."""
+    scheme, _, secret = headers.get("authorization", "").partition(" ")
+    return secret.strip() if scheme.lower() == "bearer" else ""
 
 
 def require(principal: Principal, scope: Scope) -> None:

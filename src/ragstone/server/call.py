@@ -4,7 +4,7 @@ import asyncio
 import math
 import re
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Final, TypeVar
@@ -154,18 +154,12 @@ class Call:
         if self.outcome == "refused":
             self.error = None  # it knows the frame that knows this: no garbage, also under load
             return  # a line for each would be one more load
-        line: dict[str, object] = {
-            "trace_id": self.trace.id,
-            "route": self.route,
-            "status": status,
-            "outcome": self.outcome,
-            "cache": self.cache,
-            "followed": self.trace.followed,
-            "ms": round(seconds * 1000, 2),
-            "stages": self.trace.timings_ms,
-            "nanodollars": self.trace.nanodollars,
-            "degraded": self.trace.degraded,
-        }
+        trace = self.trace
+        line = request_line(
+            trace.id, self.route, status, self.outcome, self.cache, seconds,
+            stages=trace.timings_ms, followed=trace.followed,
+            nanodollars=trace.nanodollars, degraded=trace.degraded,
+        )  # fmt: skip
         if self.error:
             line |= {"code": self.error.code, "reason": str(self.error)}
         # Reading costs nothing and is often polled: it is in the metrics, and here on demand.
@@ -187,6 +181,34 @@ class Call:
 
 
 Handler = Callable[[Call], Awaitable[Response]]
+
+
+def request_line(
+    trace_id: str,
+    route: str,
+    status: int,
+    outcome: str,
+    cache: CacheOutcome,
+    seconds: float,
+    *,
+    stages: Mapping[str, float],
+    followed: str | None = None,
+    nanodollars: int = 0,
+    degraded: Sequence[str] = (),
+) -> dict[str, object]:
+    """What the log says of a request."""
+    return {
+        "trace_id": trace_id,
+        "route": route,
+        "status": status,
+        "outcome": outcome,
+        "cache": cache,
+        "followed": followed,
+        "ms": round(seconds * 1000, 2),
+        "stages": stages,
+        "nanodollars": nanodollars,
+        "degraded": degraded,
+    }
 
 
 def unexpected(trace_id: str) -> InternalError:

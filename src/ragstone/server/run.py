@@ -29,6 +29,8 @@ from ragstone.server.listening import (
     unknown_host,
     url_of,
 )
+from ragstone.server.repeats import Repeats
+from ragstone.server.repeats_connection import RepeatsConnection
 from ragstone.system import System
 
 _KEPT_SECONDS: Final = 3600
@@ -102,7 +104,11 @@ async def serve(
     """
     await check_bind(system, host)
     listener = listen(host, port)
-    server = _server(system, app)
+    at_hand = system.services.at_hand
+    protocol: Callable[..., Connection] = Connection
+    if at_hand is not None:
+        protocol = partial(RepeatsConnection, repeats=Repeats(system, at_hand))
+    server = _server(system, app, protocol=protocol)
     with server.stopping_on_signals():
         await _run(system, server, listener, host, announce)
     if server.interrupted:

@@ -1,0 +1,159 @@
+"""Questions that come again, byte for byte: told a kept answer before there is a request.
+
+Whoever was told a kept answer leaves behind what was read of the request, under a digest of its
+credential and its body. The next one like it needs no decoding, no task, and no place among those
+in flight, since it waits for nothing; it is authenticated, counted against its quotas, billed,
+measured and logged like all others. Whatever is not as it was goes the way of `Endpoint`, uncounted
+so far.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from secrets import token_bytes
+from typing import Final
+
+import structlog
+
+from ragstone.apps import ASSISTANT
+from ragstone.domain.errors import RateLimited
+from ragstone.domain.principal import Principal
+from ragstone.governance.keys import hash_key
+from ragstone.observe.logging import say
+from ragstone.observe.trace import new_trace_id
+from ragstone.pipeline.again import Again, FoundAgain, Retelling
+from ragstone.pipeline.asked import Asked
+from ragstone.pipeline.lookup import LookedUp
+from ragstone.pipeline.services import AtHand
+from ragstone.pipeline.tell import outcome_of
+from ragstone.ports import ApiKey
+from ragstone.server.auth import bearer_of
+from ragstone.server.call import Call, request_line
+from ragstone.server.rate_limits import limit_headers
+from ragstone.system import System
+
+PATH: Final = "/v1/answers"
+LONGEST: Final = 16_384
+"""Bytes of a body that may be remembered."""
+AGAIN: Final = "ragstone.again"
+"""The ASGI extension by which a handler leaves something for the next request like its own."""
+
+_MOST: Final = 8_192
+"""Requests that are remembered, half a kilobyte each; then the oldest goes."""
+_OK: Final = (
+    b"HTTP/1.1 200 OK\r\n%bcontent-type: application/json\r\ncontent-length: %d\r\n"
+    b"x-trace-id: %b\r\nx-content-type-options: nosniff\r\n%b\r\n%b"
+)
+_log: Final = structlog.get_logger("ragstone.request")
+
+Headers = Sequence[tuple[bytes, bytes]]
+"""Names in lower case."""
+Remember = Callable[[Call, Asked, LookedUp], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """A request, as far as it is known before anything of it is decoded."""
+
+    digest: bytes
+    """Of its credential and body."""
+    traceparent: str | None
+
+
+@dataclass(slots=True)
+class _Repeat:
+    key_hash: str
+    key: ApiKey
+    principal: Principal
+    again: Again
+
+
+class Repeats:
+    """Of one process."""
+
+    def __init__(self, system: System, at_hand: AtHand) -> None:
+        self._system = system
+        self._services = system.services
+        self._at_hand = at_hand
+        self._retelling = Retelling(at_hand, system.services)
+        self._repeats: dict[bytes, _Repeat] = {}
+        self._secret = token_bytes(32)
+        """Nobody can find out by trying what was asked, nor choose what meets."""
+
+    def sent(self, headers: Headers, body: bytes) -> Sent | None:
+        """None where more counts than the credential and the body, or where one is missing."""
+        credential, traceparent = None, None
+        for name, value in headers:
+            if name == b"authorization":
+                if credential is not None:
+                    return None
+                credential = value
+            elif name == b"traceparent":
+                traceparent = traceparent or value.decode("latin-1")
+            elif name == b"x-request-deadline-ms":
+                return None
+        if credential is None:
+            return None
+        digest = blake2b(credential, digest_size=32, key=self._secret)
+        digest.update(b"\0")
+        digest.update(body)
+        return Sent(digest.digest(), traceparent)
+
+    def remember(self, sent: Sent, call: Call, asked: Asked, found: LookedUp) -> None:
+        """`call` was told what is kept for `asked`, and may be told so again."""
+        key_hash = hash_key(bearer_of(call.headers))
+        key = self._at_hand.key(key_hash)
+        if key is None or key.id != call.principal.key_id:
+            return
+        self._repeats.pop(sent.digest, None)
+        if len(self._repeats) == _MOST:
+            del self._repeats[next(iter(self._repeats))]
+        self._repeats[sent.digest] = _Repeat(key_hash, key, call.principal, Again.of(asked, found))
+
+    def response(self, sent: Sent, default_headers: Headers) -> bytes | None:
+        """The whole response, counted and logged; None where the request has to be looked at."""
+        repeat = self._repeats.get(sent.digest)
+        if repeat is None:
+            return None
+        started = time.perf_counter()
+        found = self._found(repeat)
+        if found is None:
+            return None
+        try:
+            if self._services.quotas is not None:
+                self._services.quotas.check_request(repeat.principal)
+        except RateLimited:
+            return None
+        return self._told(sent, repeat, found, started, default_headers)
+
+    def _found(self, repeat: _Repeat) -> FoundAgain | None:
+        if self._services is not self._system.services:  # another model writes now
+            return None
+        key = self._at_hand.key(repeat.key_hash)
+        if key is not repeat.key:
+            if key != repeat.key:
+                return None
+            repeat.key = key
+        return self._retelling.find(repeat.again)
+
+    def _told(
+        self, sent: Sent, repeat: _Repeat, found: FoundAgain, started: float, default: Headers
+    ) -> bytes:
+        trace_id = new_trace_id(sent.traceparent)
+        seconds = time.perf_counter() - started
+        stages = {"recall": round(found.seconds * 1000, 3)}
+        timings = {**stages, "total": round(seconds * 1000, 3)}
+        body = self._retelling.tell(repeat.again, found, timings, trace_id)
+        outcome = outcome_of([], not_found=found.kept.not_found)
+        metrics = self._system.metrics
+        metrics.requests.labels(PATH, ASSISTANT.name, outcome).inc()
+        metrics.request_duration.labels(PATH, ASSISTANT.name, outcome).observe(seconds)
+        line = request_line(trace_id, PATH, 200, outcome, "hit", seconds, stages=stages)
+        say(_log, "request", line)
+        limits = limit_headers(self._system, repeat.principal)
+        return _OK % (_lines(default), len(body), trace_id.encode(), _lines(limits), body)
+
+
+def _lines(headers: Headers) -> bytes:
+    return b"".join([b"%b: %b\r\n" % pair for pair in headers])
