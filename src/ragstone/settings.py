@@ -338,6 +338,9 @@ class BudgetSettings(_Group):
     as spent."""
     report_seconds: float = Field(default=1.0, gt=0)
     """How often a process writes what it spent to the records."""
+    most_per_tenant: int = Field(default=1000, ge=1)
+    """Budgets that one tenant may have; one for `each` counts once. Every process reads those of
+    the tenants that ask once a second."""
 
 
 class QuotaSettings(_Group):

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from ragstone.domain.budget import Account, Pool, Spent
-from ragstone.domain.errors import InvalidRequest
+from ragstone.domain.errors import InvalidRequest, TooManyBudgets
 from ragstone.domain.usage import Usage
 from ragstone.ports import LEASE_ANSWER_SECONDS, BudgetRecords, BudgetStore
 from ragstone.records import usage_rows
@@ -520,3 +520,15 @@ async def test_budgets_of_all_tenants_are_seen_and_removed_where_none_is_named(
     assert [line.budget.tenant for line in await budgets.spent(None)] == ["a", "b"]
     assert await budgets.delete_budget(None, "bud_1")
     assert [line.budget.tenant for line in await budgets.spent(None)] == ["a"]
+
+
+async def test_a_tenant_has_no_more_budgets_than_it_may_have(budgets: BudgetRecords) -> None:
+    for name in ("ann", "bob"):
+        await budgets.put_budget(a_budget(f"bud_{name}", scope="user", name=name), most=2)
+    with pytest.raises(TooManyBudgets, match="has 2 budgets, and may have 2"):
+        await budgets.put_budget(a_budget("bud_eve", scope="user", name="eve"), most=2)
+    changed = a_budget("bud_bob", scope="user", name="bob", limit=3)
+    assert (await budgets.put_budget(changed, most=2)).limit == 3
+    await budgets.put_budget(a_budget("bud_3", tenant="other"), most=2)
+    assert await budgets.delete_budget("acme", "bud_ann")
+    await budgets.put_budget(a_budget("bud_eve", scope="user", name="eve"), most=2)

@@ -88,6 +88,21 @@ async def test_a_budget_is_set_seen_changed_and_removed(server: Running) -> None
     assert (await server.json("GET", "/v1/budgets"))[1] == {"budgets": [], "next": None}
 
 
+async def test_a_tenant_has_no_more_budgets_than_the_setting_says(server: Running) -> None:
+    few = server.system.settings.budgets.model_copy(update={"most_per_tenant": 2})
+    server.system.settings = server.system.settings.model_copy(update={"budgets": few})
+    wanted = {"scope": "user", "limit": 5}
+    for name in ("*", "ann"):
+        assert (await server.json("PUT", "/v1/budgets", {**wanted, "name": name}))[0] == 200
+    status, refused = await server.json("PUT", "/v1/budgets", {**wanted, "name": "bob"})
+    assert (status, refused["error"]["code"]) == (409, "too_many_budgets")
+    assert "budgets.most_per_tenant" in refused["error"]["remedy"]
+    changed = {**wanted, "name": "ann", "limit": 6}
+    assert (await server.json("PUT", "/v1/budgets", changed))[0] == 200
+    others = {**wanted, "name": "bob", "tenant": "other"}
+    assert (await server.json("PUT", "/v1/budgets", others))[0] == 200
+
+
 async def test_how_a_budget_stands_is_told_for_each_who_spent(server: Running) -> None:
     wanted = {"scope": "user", "name": "*", "limit": "0.2", "period": "day", "hard_limit": "0.2"}
     _, made = await server.json("PUT", "/v1/budgets", wanted)

@@ -15,6 +15,7 @@
     |   +-- UnknownBudget
     +-- Conflict
     |   +-- EmbedderMismatch        the collection was embedded by another model
+    |   +-- TooManyBudgets          the tenant has as many as one may have
     +-- Unreadable                  a document that cannot be parsed
     |   +-- UnsupportedFormat
     |   +-- EmptyDocument
@@ -156,6 +157,10 @@ class Conflict(RagstoneError):
 
 class EmbedderMismatch(Conflict):
     code = "embedder_mismatch"
+
+
+class TooManyBudgets(Conflict):
+    code = "too_many_budgets"
 
 
 class Unreadable(RagstoneError):

@@ -138,10 +138,13 @@ class BudgetStore(Protocol):
 class BudgetRecords(BudgetStore, Protocol):
     """With what administrators do. Raises `RecordsUnavailable`."""
 
-    async def put_budget(self, budget: Budget) -> Budget:
+    async def put_budget(self, budget: Budget, *, most: int | None = None) -> Budget:
         """Made, or changed where tenant, scope, name, period and unit are those of an earlier
         one, whose id and `created_at` it keeps. What usage tells of its present period counts
-        where it begins to: when it is new, or gets or loses its hard limit."""
+        where it begins to: when it is new, or gets or loses its hard limit.
+
+        Raises `TooManyBudgets` where it would be new and the tenant has `most` already.
+        """
         ...
 
     async def delete_budget(self, tenant: str | None, budget_id: str) -> bool:

@@ -17,6 +17,7 @@ from sqlalchemy import (
 
 from ragstone.domain.budget import Budget, Pool, Spent, SpentPlace, period_bounds
 from ragstone.records import usage_rows
+from ragstone.records.refusals import require_room
 from ragstone.records.slices import Counted, begins_accounts, counted_before, spent_lines
 from ragstone.records.statements import insert_or_change, insert_or_ignore
 from ragstone.records.tables import budget_accounts as accounts
@@ -58,8 +59,10 @@ def held_still(connection: Connection, ids: Iterable[str]) -> dict[str, Budget]:
     return {row["id"]: _budget(row) for row in rows.mappings()}
 
 
-def put(connection: Connection, budget: Budget, *, now: float) -> Budget:
+def put(connection: Connection, budget: Budget, *, now: float, most: int | None) -> Budget:
     earlier = _earlier(connection, budget)
+    if earlier is None:
+        require_room(budget.tenant, _count(connection, budget.tenant), most)
     row = insert_or_change(
         connection,
         table,
@@ -78,6 +81,11 @@ def _earlier(connection: Connection, budget: Budget) -> Budget | None:
     same = (table.c[name] == getattr(budget, name) for name in _SAME)
     row = connection.execute(select(table).where(*same).with_for_update()).mappings().first()
     return None if row is None else _budget(row)
+
+
+def _count(connection: Connection, tenant: str) -> int:
+    query = select(func.count()).select_from(table).where(table.c.tenant == tenant)
+    return connection.execute(query).scalar_one()
 
 
 def _count_what_was_used(connection: Connection, budget: Budget, now: float) -> None:

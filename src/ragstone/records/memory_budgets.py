@@ -21,6 +21,7 @@ from ragstone.domain.budget import (
 )
 from ragstone.domain.usage import Usage
 from ragstone.ports import Clock
+from ragstone.records.refusals import require_room
 from ragstone.records.slices import (
     Counted,
     Slice,
@@ -100,10 +101,12 @@ class MemoryBudgets:
                     self._put(holder, account, *charged(*self._standing(holder, account)))
         return sorted(names)
 
-    async def put_budget(self, budget: Budget) -> Budget:
+    async def put_budget(self, budget: Budget, *, most: int | None = None) -> Budget:
         same = (one for one in self._budgets.values() if _same(one) == _same(budget))
         earlier = next(same, None)
-        if earlier is not None:
+        if earlier is None:
+            require_room(budget.tenant, len(self._of(budget.tenant)), most)
+        else:
             budget = msgspec.structs.replace(budget, id=earlier.id, created_at=earlier.created_at)
         self._budgets[budget.id] = budget
         if begins_accounts(earlier, budget):

@@ -8,6 +8,7 @@ from ragstone.domain.errors import (
     Conflict,
     EmbedderMismatch,
     InternalError,
+    TooManyBudgets,
     UnknownCollection,
     UnknownJob,
     did_you_mean,
@@ -30,6 +31,16 @@ def unknown_job(job_id: str) -> UnknownJob:
 
 def already_there(what: str, name: str) -> Conflict:
     return Conflict(f"There already is a {what} {name!r}.", remedy="Choose another id.")
+
+
+def require_room(tenant: str, budgets: int, most: int | None) -> None:
+    """Raises `TooManyBudgets` where there is none for one more."""
+    if most is not None and budgets >= most:
+        raise TooManyBudgets(
+            f"The tenant {tenant!r} has {budgets:,} budgets, and may have {most:,}.",
+            remedy="Remove those that bind nobody any more, set one for `*` instead of one for "
+            "each name, or raise the setting budgets.most_per_tenant.",
+        )
 
 
 def collection_deleted(name: str) -> DocumentError:

@@ -64,9 +64,12 @@ class SqlBudgets:
         await self._forget(now)
         return names
 
-    async def put_budget(self, budget: Budget) -> Budget:
+    async def put_budget(self, budget: Budget, *, most: int | None = None) -> Budget:
+        """On PostgreSQL those that several processes make at once may be more than `most`."""
         now = self._clock.time()
-        return await self._transactions.write(lambda c: budget_rows.put(c, budget, now=now))
+        return await self._transactions.write(
+            lambda c: budget_rows.put(c, budget, now=now, most=most)
+        )
 
     async def delete_budget(self, tenant: str | None, budget_id: str) -> bool:
         return await self._transactions.write(lambda c: budget_rows.remove(c, tenant, budget_id))

@@ -83,7 +83,8 @@ async def put_budget(call: Call) -> Response:
         _require_known(budget, [key.id for key in keys if key.tenant == tenant])
     elif budget.scope == "application":
         _require_known(budget, APPLICATION_NAMES)
-    return call.json(view(await call.system.budgets.put_budget(budget)))
+    most = call.system.settings.budgets.most_per_tenant
+    return call.json(view(await call.system.budgets.put_budget(budget, most=most)))
 
 
 async def get_budgets(call: Call) -> Response:
