@@ -126,6 +126,6 @@ def _histogram(line: Line) -> _New[Histogram]:
 
 def _checked(bounds: Sequence[float]) -> tuple[float, ...]:
     found = tuple(float(bound) for bound in bounds)
-    if not found or list(found) != sorted(set(found)) or not all(map(math.isfinite, found)):
-        raise ValueError(f"bounds rise and are finite: {found}")
+    if not found or found[0] < 0 or found[-1] == math.inf or list(found) != sorted(set(found)):
+        raise ValueError(f"bounds rise, from 0 or above to a finite one: {found}")
     return found
