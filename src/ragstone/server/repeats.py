@@ -74,12 +74,15 @@ class Repeats:
 
     def __init__(self, system: System, at_hand: AtHand) -> None:
         self._system = system
-        self._services = system.services
         self._at_hand = at_hand
-        self._retelling = Retelling(at_hand, system.services)
-        self._repeats: dict[bytes, _Repeat] = {}
+        self._begin()
         self._secret = token_bytes(32)
         """Nobody can find out by trying what was asked, nor choose what meets."""
+
+    def _begin(self) -> None:
+        self._services = self._system.services
+        self._retelling = Retelling(self._at_hand, self._services)
+        self._repeats: dict[bytes, _Repeat] = {}
 
     def sent(self, headers: Headers, body: bytes) -> Sent | None:
         """None where more counts than the credential and the body, or where one is missing."""
@@ -113,6 +116,8 @@ class Repeats:
 
     def response(self, sent: Sent, default_headers: Headers) -> bytes | None:
         """The whole response, counted and logged; None where the request has to be looked at."""
+        if self._services is not self._system.services:  # another model writes now
+            self._begin()
         repeat = self._repeats.get(sent.digest)
         if repeat is None:
             return None
@@ -128,8 +133,6 @@ class Repeats:
         return self._told(sent, repeat, found, started, default_headers)
 
     def _found(self, repeat: _Repeat) -> FoundAgain | None:
-        if self._services is not self._system.services:  # another model writes now
-            return None
         key = self._at_hand.key(repeat.key_hash)
         if key is not repeat.key:
             if key != repeat.key:
