@@ -45,11 +45,21 @@ class CachedReader:
         self._reads: dict[Hashable, asyncio.Task[Any]] = {}
 
     async def collection(self, tenant: str, name: str) -> Collection | None:
+        known = self.collection_at_once(tenant, name)
+        if known is not None:
+            return known
+        return await asyncio.shield(self._reading_collection(tenant, name))
+
+    def collection_at_once(self, tenant: str, name: str) -> Collection | None:
+        """Without waiting; None where `collection` has to be awaited."""
         if (fresh := self._collections.fresh((tenant, name))) is not None:
             return fresh
-        known = self._collections.get((tenant, name))
-        reading = self._reading((self._changes, tenant, name), self._read_collection, tenant, name)
-        return known if known is not None else await asyncio.shield(reading)
+        if (known := self._collections.get((tenant, name))) is not None:
+            self._reading_collection(tenant, name)
+        return known
+
+    def _reading_collection(self, tenant: str, name: str) -> "asyncio.Task[Collection | None]":
+        return self._reading((self._changes, tenant, name), self._read_collection, tenant, name)
 
     async def _read_collection(self, tenant: str, name: str) -> Collection | None:
         changes, asked = self._changes, self._clock.monotonic()
@@ -67,13 +77,22 @@ class CachedReader:
         return now
 
     async def key_by_hash(self, sha256: str) -> ApiKey | None:
+        if (known := self.key_at_once(sha256)) is not None:
+            return known
+        if self._unknown_keys.get(sha256):
+            return None
+        return await asyncio.shield(self._reading_key(sha256))
+
+    def key_at_once(self, sha256: str) -> ApiKey | None:
+        """Without waiting; None where `key_by_hash` has to be asked."""
         if (fresh := self._keys.fresh(sha256)) is not None:
             return fresh
-        known = self._keys.get(sha256)
-        if known is None and self._unknown_keys.get(sha256):
-            return None
-        reading = self._reading((self._changes, sha256), self._read_key, sha256)
-        return known if known is not None else await asyncio.shield(reading)
+        if (known := self._keys.get(sha256)) is not None:
+            self._reading_key(sha256)
+        return known
+
+    def _reading_key(self, sha256: str) -> "asyncio.Task[ApiKey | None]":
+        return self._reading((self._changes, sha256), self._read_key, sha256)
 
     async def _read_key(self, sha256: str) -> ApiKey | None:
         changes, asked = self._changes, self._clock.monotonic()
@@ -129,14 +148,6 @@ class CachedRecords(CachedReader):
         """From memory: whatever raises it goes through this object, and is seen at once."""
         found = await self.collection(tenant, name)
         return None if found is None else found.generation
-
-    def collection_at_once(self, tenant: str, name: str) -> Collection | None:
-        """As it is now; None where `collection` has to be awaited."""
-        return self._collections.fresh((tenant, name))
-
-    def key_at_once(self, sha256: str) -> ApiKey | None:
-        """The same of a key."""
-        return self._keys.fresh(sha256)
 
     async def all_collections(self) -> list[Collection]:
         return await self._inner.all_collections()

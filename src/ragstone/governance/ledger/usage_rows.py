@@ -40,8 +40,6 @@ class UsageRows:
 
 def at_hour(rows: Sequence[UsageRow], now: float) -> Sequence[UsageRow]:
     """Those without an hour get that of `now`, in Unix seconds."""
-    if all(row.hour for row in rows):
-        return rows
     hour = int(now) // _HOUR * _HOUR
     return [row if row.hour else _with(row, hour) for row in rows]
 

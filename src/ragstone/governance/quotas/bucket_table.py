@@ -20,6 +20,7 @@ it is free: nothing has to sweep the table, and its size bounds it. Where a buck
 near its place, it shares one with another, which lets less through, never more.
 """
 
+from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 MINUTE: Final = 60_000_000_000
@@ -65,10 +66,17 @@ class BucketTable:
         if not self._slots:
             raise ValueError("a table without a slot")
 
+    def take(self, buckets: Sequence[Bucket], units: int, now: int) -> tuple[int, list[Mark]]:
+        """From all of them, or from none: then how long until they conform."""
+        for bucket in buckets:
+            if self.wait(bucket, units, now):
+                return max([self.wait(bucket, units, now) for bucket in buckets]), []
+        return 0, [self.charge(bucket, units, now) for bucket in buckets]
+
     def wait(self, bucket: Bucket, units: int, now: int) -> int:
         """How long until `units` conform; 0: now. More than the limit is taken for the limit."""
-        least = min(bucket.time(units), MINUTE)
-        return max(0, self.used(bucket, now) + least - MINUTE)
+        beyond = self.used(bucket, now) + min(bucket.time(units), MINUTE) - MINUTE
+        return beyond if beyond > 0 else 0
 
     def used(self, bucket: Bucket, now: int) -> int:
         """How long the bucket needs to drain."""

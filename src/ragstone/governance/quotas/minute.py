@@ -137,10 +137,7 @@ class MinuteQuotas:
         """From all of them, or from none: then how long it would have to wait."""
         table, part = self._begin()
         try:
-            now = self._now()
-            parted = _parted(buckets, part)
-            wait = max([table.wait(bucket, units, now) for bucket in parted])
-            return wait, [] if wait else [table.charge(bucket, units, now) for bucket in parted]
+            return table.take(_parted(buckets, part), units, self._now())
         finally:
             self._end(table)
 
