@@ -532,3 +532,41 @@ async def test_a_tenant_has_no_more_budgets_than_it_may_have(budgets: BudgetReco
     await budgets.put_budget(a_budget("bud_3", tenant="other"), most=2)
     assert await budgets.delete_budget("acme", "bud_ann")
     await budgets.put_budget(a_budget("bud_eve", scope="user", name="eve"), most=2)
+
+
+@pytest.mark.parametrize(("hour", "summed_again"), [(5, 5), (6, 5), (2, 0), (-1, 5)])
+async def test_what_is_reported_while_a_budget_is_being_set_counts(
+    database_url: str,
+    clock: VirtualClock,
+    monkeypatch: pytest.MonkeyPatch,
+    hour: int,
+    summed_again: int,
+) -> None:
+    """The hours that are over are summed before the transaction, and once more in it only where
+    one of them has changed meanwhile."""
+    clock.advance(40 * DAY + 5 * HOUR + 600)
+    today = NEW_YEAR + 40 * DAY
+    records = SqlRecords.open(database_url, clock)
+    budgets, read, paid, summed = records.budgets, records._transactions.read, usage_rows._paid, []
+
+    async def read_then_report(query):
+        found = await read(query)
+        await budgets.report(a_report(2, usage=(a_row(today + hour * HOUR),)), seconds=LEASE)
+        return found
+
+    def noted(connection, budget, *, first, end):
+        summed.append(((first - today) // HOUR, (end - today) // HOUR))
+        return paid(connection, budget, first=first, end=end)
+
+    try:
+        rows = tuple(a_row(today + start * HOUR) for start in (0, 2, 5))
+        await budgets.report(a_report(1, usage=rows), seconds=LEASE)
+        with monkeypatch.context() as patched:
+            patched.setattr(budgets._transactions, "read", read_then_report)
+            patched.setattr(usage_rows, "_paid", noted)
+            await budgets.put_budget(a_budget(scope="user", name="*", limit=50))
+        assert summed == [(0, 5), (summed_again, 24)]
+        [line] = await budgets.spent("acme")
+        assert line.settled == (21 if hour == -1 else 28)
+    finally:
+        await records.close()

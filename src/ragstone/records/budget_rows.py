@@ -1,11 +1,12 @@
 """Budgets. Functions over a connection inside a transaction."""
 
 from collections.abc import Iterable
-from typing import Final, get_args
+from typing import Any, Final, get_args
 
 from sqlalchemy import (
     Connection,
     RowMapping,
+    Select,
     bindparam,
     delete,
     func,
@@ -23,6 +24,8 @@ from ragstone.records.statements import insert_or_change, insert_or_ignore
 from ragstone.records.tables import budget_accounts as accounts
 from ragstone.records.tables import budget_slices as slices
 from ragstone.records.tables import budgets as table
+from ragstone.records.usage_lines import whole_hours
+from ragstone.records.usage_rows import PaidBefore
 
 _ORDER: Final = (table.c.tenant, table.c.created_at, table.c.id)
 _ACCOUNT: Final = tuple(column.name for column in accounts.primary_key)
@@ -59,7 +62,26 @@ def held_still(connection: Connection, ids: Iterable[str]) -> dict[str, Budget]:
     return {row["id"]: _budget(row) for row in rows.mappings()}
 
 
-def put(connection: Connection, budget: Budget, *, now: float, most: int | None) -> Budget:
+def paid_before(connection: Connection, budget: Budget, *, now: float) -> PaidBefore | None:
+    """What `put` will count of the hours that are over, so that it need not sum them up while
+    nobody else can write; None where it will count nothing."""
+    earlier = connection.execute(_same(budget)).mappings().first()
+    if not begins_accounts(None if earlier is None else _budget(earlier), budget):
+        return None
+    start, _ = period_bounds(budget.period, now)
+    end, _ = whole_hours(now, now)
+    return usage_rows.paid_before(connection, budget, first=start, end=end)
+
+
+def put(
+    connection: Connection,
+    budget: Budget,
+    *,
+    now: float,
+    most: int | None,
+    before: PaidBefore | None,
+) -> Budget:
+    """`before`: what `paid_before` told, of the same moment, in an earlier transaction."""
     earlier = _earlier(connection, budget)
     if earlier is None:
         require_room(budget.tenant, _count(connection, budget.tenant), most)
@@ -72,15 +94,18 @@ def put(connection: Connection, budget: Budget, *, now: float, most: int | None)
     )
     made = _budget(row)
     if begins_accounts(earlier, made):
-        _count_what_was_used(connection, made, now)
+        _count_what_was_used(connection, made, now, before)
     return made
 
 
 def _earlier(connection: Connection, budget: Budget) -> Budget | None:
     """The one that it takes the place of, which nobody else changes meanwhile."""
-    same = (table.c[name] == getattr(budget, name) for name in _SAME)
-    row = connection.execute(select(table).where(*same).with_for_update()).mappings().first()
+    row = connection.execute(_same(budget).with_for_update()).mappings().first()
     return None if row is None else _budget(row)
+
+
+def _same(budget: Budget) -> Select[Any]:
+    return select(table).where(*(table.c[name] == getattr(budget, name) for name in _SAME))
 
 
 def _count(connection: Connection, tenant: str) -> int:
@@ -88,11 +113,13 @@ def _count(connection: Connection, tenant: str) -> int:
     return connection.execute(query).scalar_one()
 
 
-def _count_what_was_used(connection: Connection, budget: Budget, now: float) -> None:
+def _count_what_was_used(
+    connection: Connection, budget: Budget, now: float, before: PaidBefore | None
+) -> None:
     """At least what usage says of its present period, for work that was paid while it was not
     there; beside it what was charged to holders that may live, since they get it back."""
     start, end = period_bounds(budget.period, now)
-    used = usage_rows.paid_by_name(connection, budget, first=start, end=end)
+    used = usage_rows.paid_by_name(connection, budget, first=start, end=end, before=before)
     least = {
         (budget.id, name, start, pool): amount
         for name, both in used.items()

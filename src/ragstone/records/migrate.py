@@ -13,7 +13,7 @@ from sqlalchemy import Connection, Engine, inspect, text
 from ragstone.domain.errors import HomeTooNew
 from ragstone.records.engine import for_writing
 
-HEAD: Final = "0006"
+HEAD: Final = "0007"
 """The newest revision."""
 
 _ADVISORY_LOCK: Final = 0x5261_6773_746F_6E65

@@ -67,8 +67,11 @@ class SqlBudgets:
     async def put_budget(self, budget: Budget, *, most: int | None = None) -> Budget:
         """On PostgreSQL those that several processes make at once may be more than `most`."""
         now = self._clock.time()
+        before = await self._transactions.read(
+            lambda c: budget_rows.paid_before(c, budget, now=now)
+        )
         return await self._transactions.write(
-            lambda c: budget_rows.put(c, budget, now=now, most=most)
+            lambda c: budget_rows.put(c, budget, now=now, most=most, before=before)
         )
 
     async def delete_budget(self, tenant: str | None, budget_id: str) -> bool:

@@ -254,3 +254,12 @@ usage_hours = Table(
     Column("saved_nanodollars", BigInteger, nullable=False),
     Index(None, "hour"),
 )
+
+# How often an hour was written to: what was summed outside of a transaction holds while that stays.
+usage_changes = Table(
+    "usage_changes",
+    metadata,
+    Column("tenant", Name, primary_key=True),
+    Column("hour", BigInteger, primary_key=True, autoincrement=False),
+    Column("changes", BigInteger, nullable=False),
+)

@@ -1,13 +1,14 @@
 """What was used in each hour. Functions over a connection inside a transaction."""
 
-from collections.abc import Sequence
-from typing import Any, Final
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, NamedTuple
 
 from sqlalchemy import ColumnElement, Connection, RowMapping, case, func, literal, select
 
 from ragstone.domain.budget import EACH, Budget, BudgetScope, UsageBy, UsageRow, UsageTotal
 from ragstone.domain.usage import Usage
 from ragstone.records.statements import insert_or_add
+from ragstone.records.tables import usage_changes as changes
 from ragstone.records.tables import usage_hours as table
 from ragstone.records.usage_lines import DAY, day_text, hour_text, in_order, storable_row
 
@@ -39,12 +40,28 @@ _SUMMED: Final = (
     "saved_nanodollars",
 )
 
+Paid = Mapping[str, tuple[int, int]]
+"""What each name used in the unit of a budget: of language models, and of everything."""
+
+
+class PaidBefore(NamedTuple):
+    """Of the hours from `first` to before `end`."""
+
+    first: int
+    end: int
+    changes: int
+    """Of these hours, when they were summed."""
+    paid: Paid
+
 
 def add(connection: Connection, rows: Sequence[UsageRow]) -> None:
     if rows:
         # In one order for everybody, so that nobody waits for one who waits for him.
         values = sorted(map(_values, map(storable_row, rows)), key=_key)
         insert_or_add(connection, table, values, flags=["estimated"])
+        hours = sorted({(one["tenant"], one["hour"]) for one in values})
+        changed = [{"tenant": tenant, "hour": hour, "changes": 1} for tenant, hour in hours]
+        insert_or_add(connection, changes, changed)
 
 
 def totals(
@@ -66,11 +83,37 @@ def totals(
     return in_order([_total(row, by) for row in connection.execute(query).mappings()], by)
 
 
+def paid_before(connection: Connection, budget: Budget, *, first: int, end: int) -> PaidBefore:
+    """For `paid_by_name` in a later transaction."""
+    # The changes first: what comes between the two statements is summed again later.
+    changed = _changes(connection, budget.tenant, first=first, end=end)
+    return PaidBefore(first, end, changed, _paid(connection, budget, first=first, end=end))
+
+
 def paid_by_name(
-    connection: Connection, budget: Budget, *, first: int, end: int
-) -> dict[str, tuple[int, int]]:
-    """What those whom the budget binds used in these hours, in its unit: of language models, and
-    of everything."""
+    connection: Connection, budget: Budget, *, first: int, end: int, before: PaidBefore | None
+) -> Paid:
+    """What those whom the budget binds used in these hours. Only the rest of them is summed where
+    nothing has changed in those of `before`."""
+    if before is None or before.first != first:
+        return _paid(connection, budget, first=first, end=end)
+    if _changes(connection, budget.tenant, first=first, end=before.end) != before.changes:
+        return _paid(connection, budget, first=first, end=end)
+    sums = dict(before.paid)
+    for name, (models, everything) in _paid(connection, budget, first=before.end, end=end).items():
+        earlier = sums.get(name, (0, 0))
+        sums[name] = (earlier[0] + models, earlier[1] + everything)
+    return sums
+
+
+def _changes(connection: Connection, tenant: str, *, first: int, end: int) -> int:
+    query = select(func.coalesce(func.sum(changes.c.changes), 0)).where(
+        changes.c.tenant == tenant, changes.c.hour >= first, changes.c.hour < end
+    )
+    return int(connection.execute(query).scalar_one())
+
+
+def _paid(connection: Connection, budget: Budget, *, first: int, end: int) -> Paid:
     name, tokens = _NAMED[budget.scope].label("name"), table.c.input_tokens + table.c.output_tokens
     amount = tokens if budget.unit == "tokens" else table.c.nanodollars
     query = (
@@ -78,14 +121,11 @@ def paid_by_name(
         .where(table.c.tenant == budget.tenant, table.c.hour >= first, table.c.hour < end)
         .group_by(name)
     )
-    found = {row[0]: (int(row[1]), int(row[2])) for row in connection.execute(query)}
-    if budget.scope != "tenant":
-        found.pop("", None)  # work of no key, or of no user
-    return (
-        found
-        if budget.name in ("", EACH)
-        else {name: both for name, both in found.items() if name == budget.name}
-    )
+    if budget.name == EACH:
+        query = query.where(_NAMED[budget.scope] != "")  # work of no key, or of no user
+    elif budget.name:
+        query = query.where(_NAMED[budget.scope] == budget.name)
+    return {row[0]: (int(row[1]), int(row[2])) for row in connection.execute(query)}
 
 
 def _total(row: RowMapping, by: UsageBy) -> UsageTotal:
