@@ -47,7 +47,7 @@ def pressed_ladder(level: int) -> LoadLadder:
     ladder = LoadLadder(LadderPolicy(), clock)
     while ladder.level < level:
         clock.advance(0.1)
-        ladder.observe_lag(1.0)
+        ladder.observe_wait(1.0, "standard")
     return ladder
 
 

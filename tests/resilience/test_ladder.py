@@ -170,12 +170,27 @@ def test_half_pressure_neither_takes_nor_gives_back() -> None:
     assert ladder.moves == moves
 
 
-def test_a_blocked_event_loop_is_pressure_and_not_calm() -> None:
+@pytest.mark.parametrize(("asked", "level"), [(3, 3), (0, 2)])
+def test_a_blocked_event_loop_is_pressure_where_it_is_asked_and_never_calm(
+    asked: int, level: int
+) -> None:
     ladder, clock = _ladder()
     _pass(ladder, clock, 2.0, wait=1.0)
+    for _ in range(asked):
+        ladder.observe_wait(0.0, "standard")
     clock.advance(20.0)
     ladder.observe_lag(20.0)
-    assert ladder.level == 3
+    assert ladder.level == level
+
+
+def test_a_lone_question_loses_nothing_to_the_load_of_others_on_the_machine() -> None:
+    ladder, clock = _ladder()
+    for tick in range(200):
+        clock.advance(0.1)
+        ladder.observe_lag(0.4)
+        if tick % 10 == 0:
+            ladder.observe_wait(0.001, "standard")
+    assert ladder.level == 0
 
 
 def test_sheddable_requests_do_without_first_and_critical_ones_last() -> None:
@@ -324,6 +339,7 @@ def test_chunks_are_joined_before_lag_takes_anything_else() -> None:
         clock.advance(0.1)
         for _ in range(100):
             longest = ladder.joining_pause()
+        ladder.observe_wait(0.0, "standard")
         ladder.observe_lag(0.2)
         assert ladder.level == 0 or longest == max(PAUSES)
     assert ladder.level > 0  # it did not help: the lag has another cause, or is too much

@@ -192,6 +192,8 @@ LAST_FOR_MODEL: Final = LOAD_RUNGS.index("shorter_answer") + 1
 _LEVEL_OF: Final = {name: level for level, name in enumerate(LOAD_RUNGS, start=1)}
 _FEWEST: Final = 3
 """Requests in a window that can be pressure: less traffic is no load."""
+_NEITHER: Final = (CALM + PRESSED) / 2
+"""Neither takes a rung nor gives one back."""
 
 
 def costs_quality(rung: str) -> bool:
@@ -208,7 +210,7 @@ class LadderPolicy:
     wait_seconds: float = 0.02
     """A wait for a slot above this is pressure on this server."""
     lag_seconds: float = 0.05
-    """An event loop that wakes later than this is pressure on this server."""
+    """An event loop that wakes later than this is pressure on this server, while it is asked."""
     first_token_seconds: float = 2.0
     """A time to first token above this is pressure at the model."""
     climb_seconds: float = 1.0
@@ -230,7 +232,10 @@ class LoadLadder:
     """Takes one rung after each `climb_seconds` of pressure, gives one back after calm.
 
     Pressure: half of the observations of a window are above their threshold. Calm: at most a
-    tenth are. Each process has its own: load is where it is felt. See `Stairs` for why it
+    tenth are. Of a server that is asked next to nothing the lag is another's load, such as that of
+    its neighbours on the machine: what a lone question does without would not end it.
+
+    Each process has its own level: load is where it is felt. See `Stairs` for why it
     does not swing, and `LAST_FOR_MODEL` for how far each kind of pressure goes.
 
     Each class has a level of its own, which follows what it and the classes above it meet, and
@@ -243,6 +248,8 @@ class LoadLadder:
         self._clock = clock
         self._last = _LEVEL_OF[policy.last_rung] if policy.enabled else 0
         self._lags = Share(policy.lag_seconds)
+        self._asked = 0
+        """Requests in this window."""
         self._window_began = now = clock.monotonic()
         self._classes = {name: _ClassLoad(policy, now) for name in PRIORITIES}
         self._joining = ChunkJoining(enabled=policy.enabled, clock=clock)
@@ -285,6 +292,7 @@ class LoadLadder:
     def observe_wait(self, seconds: float, priority: Priority) -> None:
         """A request waited this long for its slot; infinite when it was refused for load, as
         `pressure.tells_of_load` has it."""
+        self._asked += 1
         self._classes[priority].waits.observe(seconds)
         self._step()
 
@@ -317,7 +325,9 @@ class LoadLadder:
         if now - self._window_began < self._policy.climb_seconds:
             return
         self._window_began = now
-        own, model = self._lags.take(), 0.0
+        lag, model = self._lags.take(), 0.0
+        own = lag if self._asked >= _FEWEST else min(lag, _NEITHER)
+        self._asked = 0
         for load in self._classes.values():  # pressure is passed on to the classes below
             own = max(own, load.waits.take())
             model = max(model, load.first_tokens.take())
