@@ -41,6 +41,39 @@ _PASSED: Final[dict[Passed, RungName]] = {"failed": "fallback_model", "dearer": 
 """What is said of an answer by another model than the first."""
 
 
+class _Draft:
+    """What a model has written so far. Joined: a thousand words are 60 kB more one by one."""
+
+    __slots__ = ("_bytes", "_max_tokens", "filter", "finished", "received", "shown")
+
+    def __init__(self, passages: int, max_tokens: int) -> None:
+        self.filter = CitationFilter(passages)
+        self.received = StringIO()
+        self.shown = StringIO()
+        self.finished: Finished | None = None
+        self._max_tokens = max_tokens
+        self._bytes = 0
+
+    def add(self, text: str) -> str:
+        """What can be shown by now. An answer beyond its bound is cut there, and `finished`."""
+        self.received.write(text)
+        self._bytes += len(text.encode("utf-8", "surrogatepass"))
+        if is_overlong(self._bytes, self._max_tokens):
+            text = text[: _CHARS_OF_A_TOKEN * self._max_tokens]
+            self.finished = Finished(usage=None, reason="length")
+        return self._show(self.filter.feed(text))
+
+    def rest(self) -> str:
+        """What was held back until the end."""
+        return self._show(self.filter.flush())
+
+    def _show(self, text: str) -> str:
+        if not self.shown.tell():
+            text = text.lstrip()  # white space is not yet an answer
+        self.shown.write(text)
+        return text
+
+
 class ModelWriter:
     """One answer by a route of models: its labels, its bill, and what the ladder is told."""
 
@@ -73,36 +106,39 @@ class ModelWriter:
         self._has_begun = False
 
     async def write(self, material: Material) -> AsyncGenerator[str | Written, None]:
-        """Pieces of the text, then one `Written`. Raises `DependencyError`, `DeadlineExceeded`."""
+        """Pieces of the text, then one `Written`. Raises `DependencyError`, `DeadlineExceeded`.
+
+        What they cost is on the bill however they end, and who writes and how soon is noted.
+        """
         prompt = material.prompt
         shortened = self._ladder.takes("shorter_answer", self._priority)
         if shortened:
             prompt = msgspec.structs.replace(prompt, max_tokens=max(1, prompt.max_tokens // 2))
-        filtered = CitationFilter(len(material.passages))
-        told = StringIO()  # a list of a thousand words has 60 kB more than they
-        finished: Finished | None = None
-        async with aclosing(self._events(prompt)) as events:
-            async for event in events:
-                if isinstance(event, Finished):
-                    finished = event
-                    break
-                if event.joined:
-                    self._trace.degrade("chunks_joined")
-                shown = filtered.feed(event.text)
-                if not told.tell():
-                    shown = shown.lstrip()  # white space is not yet an answer
-                if shown:
-                    told.write(shown)
-                    yield shown
-        if rest := filtered.flush():
-            told.write(rest)
+        draft = _Draft(len(material.passages), prompt.max_tokens)
+        try:
+            async with aclosing(self._asking(prompt)) as events:
+                async for event in events:
+                    if isinstance(event, ModelChosen):
+                        self._chosen(event)
+                    elif isinstance(event, Finished):
+                        self._finished(event, draft)
+                    elif shown := self._received(event, draft):
+                        yield shown
+                    if draft.finished is not None:
+                        break
+        except (DependencyBusy, ModelTimedOut, DeadlineExceeded) as error:
+            self._tell_ladder(error)
+            raise
+        finally:
+            self._bill.broken_off(draft.received.getvalue())
+        if rest := draft.rest():
             yield rest
-        text = told.getvalue()
-        if finished is None or not text.strip():
+        text = draft.shown.getvalue()
+        if draft.finished is None or not text.strip():
             raise ModelProtocolError(
                 f"The model {self._bill.model} ended without an answer.", remedy="Try again."
             )
-        yield self._written(text, filtered, material, _cuts(finished, shortened))
+        yield self._written(text, draft.filter, material, _cuts(draft.finished, shortened))
 
     def _written(
         self, text: str, filtered: CitationFilter, material: Material, labels: list[str]
@@ -126,44 +162,30 @@ class ModelWriter:
         await self._bill.asked(model, prompt)
         self._on_asked()
 
-    async def _events(self, prompt: Prompt) -> AsyncGenerator[TextDelta | Finished, None]:
-        """The route's text and its end. What they cost is on the bill however they end, and who
-        writes and how soon is noted."""
-        bill, size = self._bill, 0
-        received = StringIO()
-        stream = self._route.stream(
+    def _asking(self, prompt: Prompt) -> AsyncGenerator[ModelChosen | TextDelta | Finished, None]:
+        return self._route.stream(
             prompt,
             tenant=self._tenant,
             priority=self._priority,
             deadline=self._until,
             on_asked=partial(self._asked, prompt=prompt),
-            on_failed=bill.failed,
+            on_failed=self._bill.failed,
             models=self._models,
         )
-        try:
-            async with aclosing(stream) as events:
-                async for event in events:
-                    if isinstance(event, ModelChosen):
-                        self._chosen(event)
-                        continue
-                    if isinstance(event, Finished):
-                        if event.usage is not None:
-                            bill.counted(event.usage, received.getvalue())
-                        yield event
-                        return
-                    received.write(event.text)
-                    size += len(event.text.encode("utf-8", "surrogatepass"))
-                    if is_overlong(size, prompt.max_tokens):
-                        _log.warning("a model does not keep to max_tokens", model=bill.model)
-                        yield TextDelta(event.text[: _CHARS_OF_A_TOKEN * prompt.max_tokens])
-                        yield Finished(usage=None, reason="length")
-                        return
-                    yield event
-        except (DependencyBusy, ModelTimedOut, DeadlineExceeded) as error:
-            self._tell_ladder(error)
-            raise
-        finally:
-            bill.broken_off(received.getvalue())
+
+    def _received(self, event: TextDelta, draft: "_Draft") -> str:
+        """What is shown for it."""
+        if event.joined:
+            self._trace.degrade("chunks_joined")
+        shown = draft.add(event.text)
+        if draft.finished is not None:
+            _log.warning("a model does not keep to max_tokens", model=self._bill.model)
+        return shown
+
+    def _finished(self, event: Finished, draft: "_Draft") -> None:
+        draft.finished = event
+        if event.usage is not None:
+            self._bill.counted(event.usage, draft.received.getvalue())
 
     def _chosen(self, chosen: ModelChosen) -> None:
         self._has_begun = True
