@@ -7,7 +7,7 @@ is the caller's: text that was seen cannot be taken back.
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
-from contextlib import AsyncExitStack, aclosing
+from contextlib import aclosing
 from dataclasses import dataclass
 from random import Random
 from typing import Final
@@ -32,6 +32,7 @@ from ragstone.ports import (
 )
 from ragstone.resilience.dependency import Dependency
 from ragstone.resilience.dependency_parts import DependencyObserver, Unobserved
+from ragstone.resilience.held import Held
 from ragstone.resilience.retry import Retries, RetrySettings
 from ragstone.resilience.time_limit import TimeLimit
 
@@ -63,12 +64,12 @@ class _Endpoint:
 
 @dataclass(frozen=True, slots=True)
 class _Opened:
-    """A stream whose first event is there; `resources` holds its permit and its generator."""
+    """A stream whose first event is there, and which is to be closed; `attempt` has its permit."""
 
     chosen: ModelChosen
     first: TextDelta | Finished
     rest: AsyncGenerator[TextDelta | Finished, None]
-    resources: AsyncExitStack
+    attempt: Held
 
 
 class GuardedRoute:
@@ -120,7 +121,7 @@ class GuardedRoute:
             _Call(prompt, tenant, priority, deadline, on_asked, on_failed, models)
         )
         finished: Finished | None = None
-        async with opened.resources:
+        async with opened.attempt, aclosing(opened.rest):
             yield opened.chosen
             if isinstance(opened.first, TextDelta):
                 yield opened.first
@@ -230,24 +231,25 @@ class GuardedRoute:
         attempt = endpoint.dependency.attempt(
             tenant=call.tenant, priority=call.priority, deadline=until
         )
-        async with AsyncExitStack() as resources:
-            await resources.enter_async_context(attempt)
+        await attempt.__aenter__()
+        async with Held(attempt) as held:
             await call.on_asked(model.name)
             if first:
                 endpoint.retries.budget.deposit()  # only for what is really sent
             events = model.stream(call.prompt, deadline=call.deadline)
-            await resources.enter_async_context(aclosing(events))
             try:
                 event = await self._first_event(events, model.name, call, until)
-            except Exception as error:
-                call.on_failed(error)
+            except BaseException as error:
+                if isinstance(error, Exception):
+                    call.on_failed(error)
+                await events.aclose()  # of one that came when the time was over
                 raise
             attempt.first_result(event.waited if isinstance(event, TextDelta) else None)
             return _Opened(
                 chosen=ModelChosen(name=model.name, instead_of=instead_of),
                 first=event,
                 rest=events,
-                resources=resources.pop_all(),
+                attempt=held.handed_over(),
             )
 
     async def _first_event(
