@@ -2,7 +2,9 @@
 
 The same searches through `ports.Searcher` and the same embeddings through `ports.Embedder`, in
 this process and over the hop to an engine process, one call at a time, in turn, on two copies
-of the same data folder (the sample products; `benchmarks/answers.py` makes it).
+of the same data folder (the sample products; `benchmarks/answers.py` makes it). Both together are
+what a new question asks: in two exchanges, or in one. An exchange after which nothing is brought,
+from an engine that was busy for as long, is what two processes cost by themselves.
 
     flock /tmp/bench.lock python benchmarks/hop.py --home /tmp/ragstone-bench [--calls 1000]
 """
@@ -54,13 +56,17 @@ QUESTIONS: Final = (
     "floral summer skirt that isn't too short",
 )
 
+NOWHERE: Final = "nowhere"
+BUSY_SECONDS: Final = 0.0015
+
 BLOCK: Final = 40
 
 Call = Callable[[], Awaitable[Any]]
 
 
 class TimedIndex:
-    """The engine's index; tells how long the engine itself took for a search."""
+    """The engine's index; tells how long the engine itself took for a search. In `NOWHERE` it is
+    busy for as long as is usual, and finds nothing: what an exchange costs by itself."""
 
     def __init__(self, inner: Searcher) -> None:
         self._inner = inner
@@ -68,6 +74,10 @@ class TimedIndex:
 
     async def search(self, principal: Principal, request: SearchRequest) -> SearchResult:
         began = time.perf_counter()
+        if request.collection == NOWHERE:
+            while time.perf_counter() < began + BUSY_SECONDS:
+                pass
+            return SearchResult(passages=[])
         found = await self._inner.search(principal, request)
         self.taken.setdefault(request.limit, []).append((time.perf_counter() - began) * 1e6)
         return found
@@ -93,38 +103,71 @@ async def be_engine(home: Path, socket: str) -> None:
 async def measure(home: Path, socket: str, calls: int) -> None:
     async with open_system(Settings(home=home)) as system:
         engine = EngineClient(EngineAddress(socket=socket), token=TOKEN, timeout_seconds=60)
-        remote_index = RemoteIndex(engine)
-        remote_embedder = RemoteEmbedder(engine, system.embedder.identity)
+        index = RemoteIndex(engine)
+        embedder = RemoteEmbedder(engine, system.embedder.identity)
         vectors = [await system.embedder.embed_query(text) for text in QUESTIONS]
-        for limit in (10, 20, 50):
+
+        async def here(text: str) -> None:
+            vector = await system.embedder.embed_query(text)
+            await system.index.search(ASKER, request_for(text, vector))
+
+        async def two(text: str) -> None:
+            vector = await embedder.embed_query(text)
+            await index.search(ASKER, request_for(text, vector))
+
+        async def one(text: str) -> None:
+            await index.embed_and_search(ASKER, request_for(text), text, seconds=1.0)
+
+        await compare(
+            "vector and 10 passages",
+            calls,
+            here=[partial(here, text) for text in QUESTIONS],
+            two=[partial(two, text) for text in QUESTIONS],
+            one=[partial(one, text) for text in QUESTIONS],
+        )
+        for limit in (10, 50):
             requests = [
-                SearchRequest(collection=COLLECTION, vector=vector, text=text, limit=limit)
+                request_for(text, vector, limit=limit)
                 for text, vector in zip(QUESTIONS, vectors, strict=True)
             ]
             await compare(
                 f"search, {limit} passages",
                 calls,
-                [partial(system.index.search, ASKER, request) for request in requests],
-                [partial(remote_index.search, ASKER, request) for request in requests],
+                here=[partial(system.index.search, ASKER, request) for request in requests],
+                hop=[partial(index.search, ASKER, request) for request in requests],
             )
+        nothing = SearchRequest(collection=NOWHERE, vector=vectors[0], text=QUESTIONS[0])
+        busy = TimedIndex(system.index)
+        await compare(
+            "nothing, after as long",
+            calls,
+            here=[partial(busy.search, ASKER, nothing)],
+            hop=[partial(index.search, ASKER, nothing)],
+        )
         await compare(
             "embed a query",
             calls,
-            [partial(system.embedder.embed_query, text) for text in QUESTIONS],
-            [partial(remote_embedder.embed_query, text) for text in QUESTIONS],
+            here=[partial(system.embedder.embed_query, text) for text in QUESTIONS],
+            hop=[partial(embedder.embed_query, text) for text in QUESTIONS],
         )
         await engine.close()
 
 
-async def compare(what: str, calls: int, here: list[Call], hop: list[Call]) -> None:
+def request_for(text: str, vector: list[float] | None = None, *, limit: int = 10) -> SearchRequest:
+    return SearchRequest(collection=COLLECTION, vector=vector, text=text, limit=limit)
+
+
+async def compare(what: str, calls: int, **ways: list[Call]) -> None:
     """In turn, a block of each: single calls in turn would find the caches of a core cold."""
-    times: tuple[list[float], list[float]] = ([], [])
+    times: dict[str, list[float]] = {name: [] for name in ways}
     for _ in range(calls // BLOCK):
-        for way, taken in zip((here, hop), times, strict=True):
+        for name, way in ways.items():
             for number in range(BLOCK):
-                taken.append(await _timed(way[number % len(way)]))
-    a, b = (statistics.median(taken) for taken in times)
-    print(f"{what:22} here {a:6.0f} us   over the hop {b:6.0f} us   the hop {b - a:5.0f} us")
+                times[name].append(await _timed(way[number % len(way)]))
+    medians = {name: statistics.median(taken) for name, taken in times.items()}
+    least = medians["here"]
+    said = (f"{name} {taken:5.0f} us (+{taken - least:4.0f})" for name, taken in medians.items())
+    print(f"{what:24}", "   ".join(said))
 
 
 async def _timed(call: Call) -> float:

@@ -6,12 +6,17 @@ from typing import Final
 
 from ragstone.observe.dependencies import DependencyMetrics
 from ragstone.observe.metrics import Metrics
-from ragstone.ports import CacheStore, Clock, Embedder, Reranker, Searcher
+from ragstone.ports import CacheStore, Clock, Embedder, EmbeddingSearcher, Reranker, Searcher
 from ragstone.resilience.board import PAUSES, Board
 from ragstone.resilience.breaker import Breaker, BreakerSettings
 from ragstone.resilience.dependency import Dependency
 from ragstone.resilience.gate import Gate, GateSettings
-from ragstone.resilience.guarded import GuardedEmbedder, GuardedIndex, GuardedReranker
+from ragstone.resilience.guarded import (
+    GuardedEmbedder,
+    GuardedEmbeddingIndex,
+    GuardedIndex,
+    GuardedReranker,
+)
 from ragstone.resilience.guarded_cache import GuardedCache
 from ragstone.resilience.hedge import Hedge
 from ragstone.resilience.limiter import AdaptiveLimiter
@@ -124,12 +129,13 @@ class Guards:
         )
 
     def index(self, index: Searcher) -> GuardedIndex:
-        return GuardedIndex(
-            index,
-            self._broken_only("index", fair_seconds=_FAIR_SHARE * _LOCAL_SECONDS),
-            clock=self.clock,
-            seconds=_LOCAL_SECONDS,
-        )
+        """It embeds too where it can, and where the embedder is no server, which needs limits of
+        its own."""
+        dependency = self._broken_only("index", fair_seconds=_FAIR_SHARE * _LOCAL_SECONDS)
+        clock, seconds = self.clock, _LOCAL_SECONDS
+        if self.settings.embedder.provider != "openai" and isinstance(index, EmbeddingSearcher):
+            return GuardedEmbeddingIndex(index, dependency, clock=clock, seconds=seconds)
+        return GuardedIndex(index, dependency, clock=clock, seconds=seconds)
 
     def reranker(self, reranker: Reranker, *, billed: bool = False) -> GuardedReranker:
         """Without second calls when it is `billed`, as the embedder."""

@@ -1,7 +1,6 @@
 """The vectors of questions asked before, in this process."""
 
 import asyncio
-import unicodedata
 from array import array
 from collections.abc import Callable, Sequence
 from hashlib import sha256
@@ -9,6 +8,7 @@ from math import inf
 from typing import Literal
 
 from ragstone.domain.collection import EmbedderIdentity
+from ragstone.domain.query import embedded_form
 from ragstone.ports import CacheStore, Embedder
 
 Outcome = Literal["hit", "miss", "joined"]
@@ -86,8 +86,7 @@ class TenantEmbedder:
         return self._inner.identity
 
     async def embed_query(self, text: str) -> list[float]:
-        """Composed (NFC) and with single spaces, as it is kept; letter case may matter to a
-        model."""
+        """In the form in which it is kept."""
         text, key = self._asked(text)
         kept = await self._kept(key)
         if kept is not None:
@@ -102,6 +101,11 @@ class TenantEmbedder:
         """The vector of a query, if it is kept; nothing is asked for it."""
         return await self._kept(self._asked(text)[1])
 
+    async def keep(self, text: str, vector: bytes) -> None:
+        """Of `embedded_form(text)`; counts as a miss."""
+        self._on_outcome("miss")
+        await self._store.put(self._asked(text)[1], vector, ttl=inf, group=_GROUP)
+
     async def embed_documents(self, texts: Sequence[str]) -> list[list[float]]:
         """Not kept: a document is embedded once."""
         return await self._inner.embed_documents(texts)
@@ -113,7 +117,7 @@ class TenantEmbedder:
         """Nothing of its own."""
 
     def _asked(self, text: str) -> tuple[str, bytes]:
-        text = " ".join(unicodedata.normalize("NFC", text).split())
+        text = embedded_form(text)
         return text, sha256(self._own + text.encode(errors="surrogatepass")).digest()
 
     async def _kept(self, key: bytes) -> list[float] | None:

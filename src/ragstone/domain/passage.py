@@ -1,5 +1,7 @@
 """What is found: passages with their scores, and where in a document they stand."""
 
+from array import array
+
 import msgspec
 
 from ragstone.domain.document import Metadata
@@ -40,3 +42,18 @@ class SearchResult(msgspec.Struct, frozen=True, kw_only=True):
     passages: list[Passage]
     degraded: tuple[str, ...] = ()
     """Rungs of the ladder, such as `index_partial`."""
+
+
+class EmbeddedSearch(SearchResult, frozen=True, kw_only=True):
+    """What was found for a text that was embedded on the way."""
+
+    vector: bytes | None
+    """The text's, as float32 (little-endian). None where the embedder failed or took too long:
+    then only words were searched for, and `degraded` has `lexical_only`."""
+
+    def numbers(self) -> list[float] | None:
+        if self.vector is None:
+            return None
+        numbers = array("f")
+        numbers.frombytes(self.vector)
+        return numbers.tolist()

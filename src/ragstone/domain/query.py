@@ -1,5 +1,6 @@
 """What is asked: the question, the conversation before it, and filters."""
 
+import unicodedata
 from typing import Annotated, Literal
 
 import msgspec
@@ -9,6 +10,12 @@ _Integer = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 _Values = Annotated[list[_Text | _Integer | float | bool], msgspec.Meta(max_length=256)]
 
 SearchMode = Literal["hybrid", "dense", "lexical"]
+
+
+def embedded_form(text: str) -> str:
+    """Of a query: composed (NFC) and with single spaces, which no reader sees. Letter case stays,
+    which may matter to a model."""
+    return " ".join(unicodedata.normalize("NFC", text).split())
 
 
 class Turn(msgspec.Struct, frozen=True):

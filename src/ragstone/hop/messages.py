@@ -23,6 +23,7 @@ MESSAGE_PACK: Final = "application/vnd.msgpack"
 PREFIX: Final = "/engine/v1"
 EMBEDDINGS: Final = f"{PREFIX}/embeddings"
 SEARCH: Final = f"{PREFIX}/search"
+EMBED_AND_SEARCH: Final = f"{PREFIX}/embed-and-search"
 ABOUT: Final = f"{PREFIX}/about"
 COLLECTION: Final = f"{PREFIX}/collection"
 GENERATION: Final = f"{PREFIX}/generation"
@@ -65,6 +66,14 @@ class SearchOnBehalf(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     candidates: int
     fusion: FusionSettings
     principal: Principal
+
+
+class EmbedAndSearchOnBehalf(SearchOnBehalf, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The same without a vector, which the engine makes of `text`: words alone are searched for
+    where that takes longer than `seconds`. The answer is that of a search, and the vector."""
+
+    text: str
+    seconds: float
 
 
 class EmbeddingsAsked(msgspec.Struct, frozen=True):

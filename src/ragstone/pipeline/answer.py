@@ -8,7 +8,7 @@ left out on the way is on the trace, and so in the response.
 
 from array import array
 from collections.abc import AsyncGenerator
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing
+from contextlib import AbstractAsyncContextManager, aclosing
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
@@ -20,9 +20,9 @@ from ragstone.observe.trace import Trace, new_trace_id
 from ragstone.pipeline.admit import admit
 from ragstone.pipeline.asked import Asked
 from ragstone.pipeline.billed import billed_embedder, billed_reranker
-from ragstone.pipeline.embed import embed
 from ragstone.pipeline.events import Written
-from ragstone.pipeline.flight import GoAlone, HeldByTwo, StartOver
+from ragstone.pipeline.find import find
+from ragstone.pipeline.flight import GoAlone, StartOver
 from ragstone.pipeline.generate import generate
 from ragstone.pipeline.lean import lean_prompt
 from ragstone.pipeline.lookup import LookedUp, look_up, look_up_prompt, remember, remember_again
@@ -30,7 +30,6 @@ from ragstone.pipeline.material import Material
 from ragstone.pipeline.pack import pack_for, with_spares
 from ragstone.pipeline.recall import told
 from ragstone.pipeline.rerank import rerank, unless_overloaded
-from ragstone.pipeline.retrieve import retrieve
 from ragstone.pipeline.semantic import recall_similar, remember_similar
 from ragstone.pipeline.services import Services
 from ragstone.pipeline.settle import Bill, settled
@@ -39,6 +38,7 @@ from ragstone.pipeline.tell import as_events, compose, replay, replay_json, rete
 from ragstone.pipeline.understand import understand
 from ragstone.ports import Permit
 from ragstone.resilience.deadline import Deadline
+from ragstone.resilience.held import Held
 
 _MOST_FLIGHTS: Final = 3
 """That a question joins one after another; then it goes alone."""
@@ -103,9 +103,7 @@ async def answer(asked: Asked, begun: Begun, s: Services) -> AsyncGenerator[Answ
     settles what was used.
     """
     found, permit, bill = begun.found, begun.permit, begun.bill
-    async with AsyncExitStack() as admitted, AsyncExitStack() as billed:
-        admitted.push_async_exit(begun.place)
-        await billed.enter_async_context(settled(bill))
+    async with Held(begun.place) as place, Held(settled(bill)) as billed:
         if found.kept is not None:
             given = replay(found.kept, asked, bill, tier="question", now=s.clock.time())
             for event in as_events(given, streamed=asked.streamed):
@@ -115,7 +113,7 @@ async def answer(asked: Asked, begun: Begun, s: Services) -> AsyncGenerator[Answ
         if s.flights is None or asked.cache == "off":
             events = afresh(asked, found, permit, bill, s)
         else:
-            events = together(asked, found, permit, bill, admitted, billed, s)
+            events = together(asked, found, permit, bill, place, billed, s)
         async with aclosing(events):
             async for event in events:
                 yield event
@@ -126,8 +124,8 @@ async def together(
     found: LookedUp,
     permit: Permit,
     bill: Bill,
-    admitted: AsyncExitStack,
-    billed: AsyncExitStack,
+    place: Held,
+    billed: Held,
     s: Services,
 ) -> AsyncGenerator[AnswerEvent, None]:
     """With those who ask the same at this moment: one generation for all of them.
@@ -141,10 +139,10 @@ async def together(
         if asked.cache == "use":
             flight = s.flights.find(found.key, asked, bill.standing)
         if flight is None:
-            both = HeldByTwo(admitted.pop_all())
-            admitted.push_async_exit(both)
             events = afresh(asked, found, permit, bill, s)
-            flight = s.flights.begin(found.key, asked, bill, events, both, billed.pop_all())
+            flight = s.flights.begin(
+                found.key, asked, bill, events, place.shared(), billed.handed_over()
+            )
             async with aclosing(flight.lead()) as own:
                 async for event in own:
                     yield event
@@ -231,18 +229,14 @@ async def gather(asked: Asked, bill: Bill, s: Services) -> Material:
     with trace.stage("understand"):
         query = understand(question)
 
-    embedder = billed_embedder(s.embedder, bill)
-    async with Stage("embed", deadline, trace):
-        vector = await embed(query, question.mode, embedder, deadline, trace)
-
     reranker = unless_overloaded(billed_reranker(s.reranker, bill), ladder, priority, trace)
-    async with Stage("retrieve", deadline, trace):
-        passages = await retrieve(
-            query, vector, question, asked.principal,
-            limit=recipe.candidates if reranker else with_spares(question.top_k),
-            recipe=recipe, index=s.index, embedder=s.embedder.identity.name,
-            trace=trace, metrics=s.metrics,
-        )  # fmt: skip
+    passages, vector = await find(
+        query, question, asked.principal,
+        limit=recipe.candidates if reranker else with_spares(question.top_k),
+        recipe=recipe, index=s.index,
+        embedder=billed_embedder(s.embedder, bill), is_free=bill.prices.embedder.free,
+        deadline=deadline, trace=trace, metrics=s.metrics,
+    )  # fmt: skip
 
     async with Stage("rerank", deadline, trace):
         ranked = await rerank(query, passages, reranker, recipe, deadline, trace)
@@ -252,7 +246,7 @@ async def gather(asked: Asked, bill: Bill, s: Services) -> Material:
         passages = pack_for(question, ranked, recipe.context_tokens, ladder, priority, trace)
         lean = await lean_prompt(application, question, query, passages, recipe, s.metrics)
     return Material(
-        query=query, vector=None if vector is None else array("d", vector), passages=passages,
+        query=query, vector=None if vector is None else array("f", vector), passages=passages,
         prompt=lean.prompt, saved_tokens=lean.saved_tokens, application=application,
     )  # fmt: skip
 

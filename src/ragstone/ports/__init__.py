@@ -10,7 +10,7 @@ All methods raise `RagstoneError`s only. Absolute deadlines are in the seconds o
 from ragstone.ports.admission import Admission, Permit
 from ragstone.ports.caches import CacheStats, CacheStore, Kept
 from ragstone.ports.clock import Clock
-from ragstone.ports.embedders import Embedder, KeepingEmbedder, RecallingEmbedder
+from ragstone.ports.embedders import Embedder, KeepingEmbedder, QueryVectors, RecallingEmbedder
 from ragstone.ports.governance import (
     LEASE_ANSWER_SECONDS,
     BudgetRecords,
@@ -18,7 +18,7 @@ from ragstone.ports.governance import (
     Ledger,
     Quotas,
 )
-from ragstone.ports.index import DocumentChunks, Index, Searcher
+from ragstone.ports.index import DocumentChunks, EmbeddingSearcher, Index, Searcher
 from ragstone.ports.ingest import Parser
 from ragstone.ports.models import (
     Finished,
@@ -45,6 +45,7 @@ __all__ = [
     "Clock",
     "DocumentChunks",
     "Embedder",
+    "EmbeddingSearcher",
     "Finished",
     "Index",
     "KeepingEmbedder",
@@ -59,6 +60,7 @@ __all__ = [
     "Permit",
     "Prompt",
     "PromptMessage",
+    "QueryVectors",
     "Quotas",
     "RecallingEmbedder",
     "Records",

@@ -28,12 +28,21 @@ class Embedder(Protocol):
 
 
 @runtime_checkable
-class RecallingEmbedder(Embedder, Protocol):
-    """One that keeps vectors of earlier queries."""
+class QueryVectors(Protocol):
+    """The vectors of earlier queries."""
 
     async def recall(self, text: str) -> list[float] | None:
-        """The vector of a query that it keeps, else None; nothing is computed, or paid, for it."""
+        """The vector of a query, if it is kept; nothing is computed, or paid, for it."""
         ...
+
+    async def keep(self, text: str, vector: bytes) -> None:
+        """Keeps the float32 vector of a query's `embedded_form` that was computed elsewhere."""
+        ...
+
+
+@runtime_checkable
+class RecallingEmbedder(Embedder, QueryVectors, Protocol):
+    """One that keeps vectors of earlier queries."""
 
 
 @runtime_checkable

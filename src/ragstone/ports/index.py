@@ -1,12 +1,12 @@
 """Where chunks are searched."""
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import msgspec
 
 from ragstone.domain.document import IndexedChunk
-from ragstone.domain.passage import SearchResult
+from ragstone.domain.passage import EmbeddedSearch, SearchResult
 from ragstone.domain.principal import Principal
 from ragstone.domain.query import SearchRequest
 
@@ -31,6 +31,21 @@ class Searcher(Protocol):
         ...
 
     async def close(self) -> None: ...
+
+
+@runtime_checkable
+class EmbeddingSearcher(Searcher, Protocol):
+    """One that has an embedder beside it, and takes a query's words for its vector."""
+
+    async def embed_and_search(
+        self, principal: Principal, request: SearchRequest, text: str, *, seconds: float
+    ) -> EmbeddedSearch:
+        """As `search` with `text` for the vector, which `request` has none of.
+
+        An embedder that fails, or is not done in so many seconds, leaves the search to words.
+        Raises what `search` raises.
+        """
+        ...
 
 
 class Index(Searcher, Protocol):

@@ -6,9 +6,9 @@ that is cut off to a refusal, at once. Every call is bounded by `seconds` here, 
 caller's would end it as a cancellation, which says nothing about the dependency.
 """
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
-from typing import Final
+from typing import Final, TypeVar
 
 from ragstone.domain.collection import EmbedderIdentity
 from ragstone.domain.errors import (
@@ -20,13 +20,15 @@ from ragstone.domain.errors import (
     IndexUnavailable,
     RagstoneError,
 )
-from ragstone.domain.passage import Passage, SearchResult
+from ragstone.domain.passage import EmbeddedSearch, Passage, SearchResult
 from ragstone.domain.principal import Principal
 from ragstone.domain.query import SearchRequest
-from ragstone.ports import Clock, Embedder, Reranker, Searcher
+from ragstone.ports import Clock, Embedder, EmbeddingSearcher, Reranker, Searcher
 from ragstone.resilience.dependency import Dependency
 from ragstone.resilience.hedge import Hedge
 from ragstone.resilience.time_limit import TimeLimit
+
+_T = TypeVar("_T")
 
 _MARGIN: Final = 1.0
 """Seconds by which the reranker's own limit is later: ours tells whose time ran out."""
@@ -103,6 +105,9 @@ class GuardedIndex:
         self._seconds = seconds
 
     async def search(self, principal: Principal, request: SearchRequest) -> SearchResult:
+        return await self._guarded(principal, partial(self._index.search, principal, request))
+
+    async def _guarded(self, principal: Principal, call: Callable[[], Awaitable[_T]]) -> _T:
         until = self._clock.monotonic() + self._seconds
         try:
             async with (
@@ -113,12 +118,31 @@ class GuardedIndex:
                 ),
                 _until(until, self._clock, "index"),
             ):
-                return await self._index.search(principal, request)
+                return await call()
         except (CircuitOpen, DependencyBusy, DeadlineExceeded) as error:
             raise _as(IndexUnavailable, error) from error
 
     async def close(self) -> None:
         await self._index.close()
+
+
+class GuardedEmbeddingIndex(GuardedIndex):
+    """Implements `ports.EmbeddingSearcher`. Whether the embedder works says nothing of the index,
+    whose search goes on without."""
+
+    def __init__(
+        self, index: EmbeddingSearcher, dependency: Dependency, *, clock: Clock, seconds: float
+    ) -> None:
+        super().__init__(index, dependency, clock=clock, seconds=seconds)
+        self._embedding = index
+
+    async def embed_and_search(
+        self, principal: Principal, request: SearchRequest, text: str, *, seconds: float
+    ) -> EmbeddedSearch:
+        call = self._embedding.embed_and_search
+        return await self._guarded(
+            principal, partial(call, principal, request, text, seconds=seconds)
+        )
 
 
 class GuardedReranker:

@@ -22,6 +22,7 @@ from ragstone.hop.messages import (
     COLLECTION,
     COLLECTIONS,
     DOCUMENT_VERSIONS,
+    EMBED_AND_SEARCH,
     EMBEDDINGS,
     GENERATION,
     KEY,
@@ -36,6 +37,7 @@ from ragstone.hop.messages import (
     CollectionAsked,
     CollectionsAsked,
     DocumentVersionsAsked,
+    EmbedAndSearchOnBehalf,
     EmbeddingRow,
     EmbeddingsAsked,
     EmbeddingsGiven,
@@ -43,6 +45,7 @@ from ragstone.hop.messages import (
     SearchOnBehalf,
     request_head,
 )
+from ragstone.index.by_text import SearchByText
 from ragstone.observe.trace import new_trace_id
 from ragstone.server.call import unexpected
 from ragstone.server.engine_budgets import budget_operations
@@ -68,6 +71,7 @@ class EngineDoor:
         self._operations = {
             EMBEDDINGS: Operation(EmbeddingsAsked, self._embed),
             SEARCH: Operation(SearchOnBehalf, self._search),
+            EMBED_AND_SEARCH: Operation(EmbedAndSearchOnBehalf, self._embed_and_search),
             ABOUT: Operation(None, self._about),
             COLLECTION: Operation(CollectionAsked, self._collection),
             GENERATION: Operation(CollectionAsked, self._generation),
@@ -143,17 +147,13 @@ class EngineDoor:
         return EmbeddingsGiven(rows, meter.tokens)
 
     async def _search(self, asked: SearchOnBehalf) -> object:
-        request = SearchRequest(
-            collection=asked.collection,
-            mode=asked.mode,
-            vector=asked.vector,
-            text=asked.query,
-            limit=asked.top_k,
-            candidates=asked.candidates,
-            filters=asked.filters,
-            fusion=asked.fusion,
+        return await self._system.index.search(asked.principal, _request(asked))
+
+    async def _embed_and_search(self, asked: EmbedAndSearchOnBehalf) -> object:
+        both = SearchByText(self._system.embedder, self._system.index)
+        return await both.embed_and_search(
+            asked.principal, _request(asked), asked.text, seconds=asked.seconds
         )
-        return await self._system.index.search(asked.principal, request)
 
     async def _about(self, asked: None) -> object:
         return About(
@@ -181,6 +181,19 @@ class EngineDoor:
 
     async def _keys(self, asked: None) -> object:
         return await self._system.records.keys()
+
+
+def _request(asked: SearchOnBehalf) -> SearchRequest:
+    return SearchRequest(
+        collection=asked.collection,
+        mode=asked.mode,
+        vector=asked.vector,
+        text=asked.query,
+        limit=asked.top_k,
+        candidates=asked.candidates,
+        filters=asked.filters,
+        fusion=asked.fusion,
+    )
 
 
 def _not_ours() -> Forbidden:

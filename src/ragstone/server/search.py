@@ -7,9 +7,7 @@ from ragstone.apps import ASSISTANT
 from ragstone.domain.passage import Passage
 from ragstone.domain.query import Filters, Question, SearchMode
 from ragstone.pipeline.collection import open_collection
-from ragstone.pipeline.embed import embed
-from ragstone.pipeline.retrieve import retrieve
-from ragstone.pipeline.stage import Stage
+from ragstone.pipeline.find import find
 from ragstone.server.answers import TopK, checked_filters, checked_question
 from ragstone.server.call import Call
 from ragstone.server.paying import paid_embedder
@@ -58,18 +56,17 @@ async def _search(call: Call, question: Question) -> list[Passage]:
     deadline, trace, s = call.deadline, call.trace, call.system.services
     await open_collection(question.collection, call.principal, s.records, s.embedder.identity)
     async with call.admitted(), paid_embedder(call, "search") as embedder:
-        async with Stage("embed", deadline, trace):
-            vector = await embed(question.text, question.mode, embedder, deadline, trace)
-        async with Stage("retrieve", deadline, trace):
-            return await retrieve(
-                question.text,
-                vector,
-                question,
-                call.principal,
-                limit=question.top_k,
-                recipe=s.recipe,
-                index=s.index,
-                embedder=s.embedder.identity.name,
-                trace=trace,
-                metrics=s.metrics,
-            )
+        found = await find(
+            question.text,
+            question,
+            call.principal,
+            limit=question.top_k,
+            recipe=s.recipe,
+            embedder=embedder,
+            is_free=s.prices.embedder.free,
+            index=s.index,
+            deadline=deadline,
+            trace=trace,
+            metrics=s.metrics,
+        )
+        return found.passages
