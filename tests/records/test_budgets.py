@@ -502,14 +502,51 @@ async def test_a_new_period_begins_at_nothing(budgets: BudgetRecords, clock: Vir
     assert await given(budgets, a_want(tomorrow, most=100)) == [100]
 
 
-async def test_what_is_long_over_is_forgotten(budgets: BudgetRecords, clock: VirtualClock) -> None:
-    await budgets.put_budget(a_budget())
-    await given(budgets, a_want())
-    await budgets.report(a_report(1, (an_account(), 1, 0), usage=(a_row(),), last=True), seconds=1)
-    clock.advance(120 * DAY)
-    await budgets.expire()
-    assert await standing(budgets) == [(0, 0)]
-    assert len(await budgets.usage("acme", by="day", since=0, until=clock.time())) == 1
+@pytest.mark.parametrize(("days", "settled"), [(100, 1), (101, 0)])
+async def test_what_is_long_over_is_forgotten(
+    database_url: str, clock: VirtualClock, days: int, settled: int
+) -> None:
+    """Once it is followed by a hundred days with usage."""
+    records = SqlRecords.open(database_url, clock)
+    try:
+        await records.budgets.put_budget(a_budget())
+        usage = tuple(a_row(NEW_YEAR + day * DAY) for day in range(days))
+        report = a_report(1, (an_account(), 1, 0), usage=usage, last=True)
+        await records.budgets.report(report, seconds=1)
+        clock.advance(120 * DAY)
+        await records.budgets.expire()
+        clock.set_time(NEW_YEAR)
+        assert await standing(records.budgets) == [(settled, 0)]
+        await records.budgets.report(report, seconds=1)  # a holder that is known counts once
+        assert await standing(records.budgets) == [(1, 0)]
+    finally:
+        await records.close()
+
+
+@pytest.mark.parametrize("days_ahead", [101, 4_000])
+async def test_a_clock_that_is_ahead_makes_nothing_forget(
+    database_url: str, clock: VirtualClock, days_ahead: int
+) -> None:
+    records = SqlRecords.open(database_url, clock)
+    try:
+        await records.budgets.put_budget(a_budget(limit=100))
+        usage = tuple(a_row(NEW_YEAR - day * DAY) for day in range(300))
+        report = a_report(1, (an_account(), 60, 0), usage=usage)
+        await given(records.budgets, a_want(most=70))
+        await records.budgets.report(report, seconds=LEASE)
+        clock.advance(2 * HOUR)
+        clock.set_time(NEW_YEAR + days_ahead * DAY)
+        await records.budgets.report(
+            a_report(1, holder="h2", usage=(a_row(NEW_YEAR + days_ahead * DAY),)), seconds=LEASE
+        )
+        assert await records.budgets.expire() == ["h1"]
+        clock.set_time(NEW_YEAR + 3 * HOUR)
+        assert await standing(records.budgets) == [(70, 0)]
+        await records.budgets.report(report, seconds=LEASE)
+        await records.budgets.report(a_report(2, (an_account(), 0, 10)), seconds=LEASE)
+        assert await standing(records.budgets) == [(60, 0)]
+    finally:
+        await records.close()
 
 
 async def test_budgets_of_all_tenants_are_seen_and_removed_where_none_is_named(

@@ -16,11 +16,11 @@ from ragstone.domain.budget import (
 from ragstone.ports import LEASE_ANSWER_SECONDS, Clock
 from ragstone.records import budget_rows, slice_rows, usage_rows
 from ragstone.records.transactions import Transactions
-from ragstone.records.usage_lines import whole_hours
+from ragstone.records.usage_lines import DAY, whole_hours
 
 _FORGET_SECONDS: Final = 3_600.0
 """How often what is long over is looked for."""
-_KEPT_SECONDS: Final = 100 * 86_400.0
+_KEPT_DAYS: Final = 100
 """A month and then some: a process that was down for a while may still have to report."""
 
 
@@ -100,5 +100,7 @@ class SqlBudgets:
         if self._clock.monotonic() - self._forgot_at < _FORGET_SECONDS:
             return
         self._forgot_at = self._clock.monotonic()
-        before = now - _KEPT_SECONDS
-        await self._transactions.write(lambda c: slice_rows.forget(c, before=before))
+        before = now - _KEPT_DAYS * DAY
+        await self._transactions.write(
+            lambda c: slice_rows.forget(c, before=before, days=_KEPT_DAYS)
+        )

@@ -83,6 +83,21 @@ def totals(
     return in_order([_total(row, by) for row in connection.execute(query).mappings()], by)
 
 
+def day_back(connection: Connection, days: int) -> int | None:
+    """When the last but so many of the days on which something was used began; None if there are
+    fewer."""
+    start: int | None = None
+    for _ in range(days):
+        query = select(func.max(table.c.hour))  # a look into the index for each
+        if start is not None:
+            query = query.where(table.c.hour < start)
+        hour = connection.execute(query).scalar_one()
+        if hour is None:
+            return None
+        start = hour - hour % DAY
+    return start
+
+
 def paid_before(connection: Connection, budget: Budget, *, first: int, end: int) -> PaidBefore:
     """For `paid_by_name` in a later transaction."""
     # The changes first: what comes between the two statements is summed again later.
