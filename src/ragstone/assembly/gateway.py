@@ -18,6 +18,7 @@ from ragstone.governance.prices import Price
 from ragstone.governance.quotas import SharedBuckets
 from ragstone.hop.address import EngineAddress
 from ragstone.hop.client import EngineClient
+from ragstone.hop.exchange import MISMATCH, require_theirs
 from ragstone.hop.messages import ABOUT, About
 from ragstone.index.remote import RemoteIndex
 from ragstone.models.embedders.remote import RemoteEmbedder
@@ -109,7 +110,9 @@ async def open_gateway(
 
 
 async def _about(engine: EngineClient) -> About:
-    return await engine.ask(ABOUT, None, _ABOUT, DependencyError)
+    about = await engine.ask(ABOUT, None, _ABOUT, DependencyError)
+    require_theirs(about.exchange, about.version)
+    return about
 
 
 async def _first_about(engine: EngineClient) -> About:
@@ -119,7 +122,7 @@ async def _first_about(engine: EngineClient) -> About:
         try:
             return await _about(engine)
         except DependencyError as error:
-            if error.field == "engine.token":  # waiting does not help
+            if error.field in ("engine.token", MISMATCH):  # waiting does not help
                 raise
             if not told:
                 _log.warning("waits for its engine", reason=error.message)

@@ -16,6 +16,7 @@ from ragstone.domain.budget import LedgerReport, Want
 from ragstone.domain.collection import EmbedderIdentity
 from ragstone.domain.principal import Principal
 from ragstone.domain.query import Filter, FusionSettings, SearchMode
+from ragstone.hop.exchange import EXCHANGE_HEADER, SPOKEN
 
 MESSAGE_PACK: Final = "application/vnd.msgpack"
 """Media type, as registered with IANA."""
@@ -36,6 +37,9 @@ LEASE: Final = f"{PREFIX}/lease"
 REPORT: Final = f"{PREFIX}/report"
 EXPIRE: Final = f"{PREFIX}/expire"
 
+LARGEST_BODY: Final = 16 * 2**20
+"""Bytes of a request. Gateways send at most the sentences of an answer's evidence."""
+
 LOCAL_HOST: Final = "engine"
 """The host that a request over a Unix socket names."""
 
@@ -44,7 +48,7 @@ def request_head(path: str, host: str, token: str) -> bytes:
     """Of a gateway's request, without the length of its body."""
     return (
         f"POST {path} HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {token}\r\n"
-        f"Content-Type: {MESSAGE_PACK}\r\nContent-Length:"
+        f"{EXCHANGE_HEADER}: {SPOKEN}\r\nContent-Type: {MESSAGE_PACK}\r\nContent-Length:"
     ).encode()
 
 
@@ -100,6 +104,7 @@ class About(msgspec.Struct, frozen=True, kw_only=True):
     """What a gateway must know before it serves."""
 
     version: str
+    exchange: int = 1
     embedder: EmbedderIdentity
     installation: str
     """What it keeps in a cache server is under this name."""

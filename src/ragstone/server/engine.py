@@ -14,9 +14,16 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ragstone import __version__
-from ragstone.domain.errors import Forbidden, InvalidRequest, NotFound, RagstoneError
+from ragstone.domain.errors import (
+    Forbidden,
+    InvalidRequest,
+    NotFound,
+    PayloadTooLarge,
+    RagstoneError,
+)
 from ragstone.domain.meter import metered
 from ragstone.domain.query import SearchRequest
+from ragstone.hop.exchange import EXCHANGE, EXCHANGE_HEADER, require_ours
 from ragstone.hop.messages import (
     ABOUT,
     COLLECTION,
@@ -27,6 +34,7 @@ from ragstone.hop.messages import (
     GENERATION,
     KEY,
     KEYS,
+    LARGEST_BODY,
     LOCAL_HOST,
     MESSAGE_PACK,
     PEER_HEADER,
@@ -56,6 +64,7 @@ from ragstone.system import System
 _VOUCHER: Final = VOUCHER_HEADER.encode()
 _PEER: Final = PEER_HEADER.encode()
 
+_EXCHANGE: Final = EXCHANGE_HEADER.encode()
 _MESSAGE_PACK: Final = MESSAGE_PACK.encode()
 _log = structlog.get_logger("ragstone.engine")
 
@@ -112,7 +121,9 @@ class EngineDoor:
         except RagstoneError as error:
             return error_response(error, new_trace_id())
         except msgspec.MsgspecError as error:
-            refusal = InvalidRequest(f"The request does not fit: {error}.")
+            refusal = InvalidRequest(
+                f"The request does not fit: {error}. This engine is of Ragstone {__version__}."
+            )
             return error_response(refusal, new_trace_id())
         except Exception:
             trace_id = new_trace_id()
@@ -123,14 +134,17 @@ class EngineDoor:
         try:
             if not hmac.compare_digest(_header(scope, b"authorization") or b"", self._bearer):
                 raise _not_ours()
+            if (said := _header(scope, _EXCHANGE)) is not None:
+                require_ours(said.decode("latin-1"))
             operation = self._operations.get(scope["path"])
             if operation is None or scope["method"] != "POST":
                 raise NotFound("The engine has no such operation.")
+            body = await _body(receive)
         except RagstoneError as error:
             await error_response(error, new_trace_id())(scope, receive, send)
             return
         packed = _header(scope, b"content-type") == _MESSAGE_PACK
-        answer = await self.carry_out(operation, await _body(receive), packed=packed)
+        answer = await self.carry_out(operation, body, packed=packed)
         if isinstance(answer, Response):
             await answer(scope, receive, send)
         else:
@@ -158,6 +172,7 @@ class EngineDoor:
     async def _about(self, asked: None) -> object:
         return About(
             version=__version__,
+            exchange=EXCHANGE,
             embedder=self._system.embedder.identity,
             installation=self._system.home.installation,
             parts=await self._system.readiness(),
@@ -220,11 +235,15 @@ def _header(scope: Scope, name: bytes) -> bytes | None:
 
 async def _body(receive: Receive) -> bytes:
     message = await receive()
-    body: bytes = message.get("body", b"")
-    while message.get("more_body"):
+    pieces = [message.get("body", b"")]
+    size = len(pieces[0])
+    while message.get("more_body") and size <= LARGEST_BODY:
         message = await receive()
-        body += message.get("body", b"")
-    return body
+        pieces.append(message.get("body", b""))
+        size += len(pieces[-1])
+    if size > LARGEST_BODY:
+        raise PayloadTooLarge(f"The request is larger than {LARGEST_BODY} bytes.")
+    return b"".join(pieces)
 
 
 async def _send(send: Send, body: bytes, media_type: bytes) -> None:

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from starlette.responses import Response
 
-from ragstone.hop.messages import MESSAGE_PACK
+from ragstone.hop.messages import LARGEST_BODY, MESSAGE_PACK
 from ragstone.server.connection import Connection
 from ragstone.server.engine import EngineDoor
 from ragstone.server.engine_operation import Operation
@@ -31,6 +31,8 @@ class GatewayConnection(Connection):
     def data_received(self, data: bytes) -> None:
         if self._answering:
             self._waiting += data
+            if len(self._waiting) > LARGEST_BODY:
+                self.transport.abort()  # a gateway sends nothing before it has its answer
             return
         if self._between_requests and (self.cycle is None or self.cycle.response_complete):
             head_end = data.find(_HEAD_END)
