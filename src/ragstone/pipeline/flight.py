@@ -22,9 +22,8 @@ A process has its own flights, so N gateways make N generations of one question 
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing
+from contextlib import aclosing
 from functools import partial
-from types import TracebackType
 from typing import Final
 
 from ragstone.domain.answer import AnswerEvent
@@ -41,6 +40,7 @@ from ragstone.domain.principal import PRIORITIES
 from ragstone.pipeline.asked import Asked
 from ragstone.pipeline.replay_buffer import Reader, ReplayBuffer
 from ragstone.pipeline.settle import Bill
+from ragstone.resilience.held import Held
 from ragstone.resilience.time_limit import TimeLimit
 
 _SHARE_OF_TIME: Final = 0.5
@@ -86,11 +86,10 @@ class Flight:
     def start(
         self,
         events: AsyncGenerator[AnswerEvent, None],
-        place: AbstractAsyncContextManager[object],
-        billed: AbstractAsyncContextManager[object],
+        place: Held,
+        billed: Held,
     ) -> None:
-        """Begins to produce `events`. Both contexts, which were entered before, are left after
-        them: to enter them again must do nothing."""
+        """Begins to produce `events`. Both contexts are left after them."""
         self._task = asyncio.create_task(self._produce(events, place, billed))
 
     def lead(self) -> AsyncGenerator[AnswerEvent, None]:
@@ -162,8 +161,8 @@ class Flight:
     async def _produce(
         self,
         events: AsyncGenerator[AnswerEvent, None],
-        place: AbstractAsyncContextManager[object],
-        billed: AbstractAsyncContextManager[object],
+        place: Held,
+        billed: Held,
     ) -> None:
         self._has_begun = True
         try:
@@ -221,8 +220,8 @@ class Flights:
         asked: Asked,
         bill: Bill,
         events: AsyncGenerator[AnswerEvent, None],
-        place: AbstractAsyncContextManager[object],
-        billed: AbstractAsyncContextManager[object],
+        place: Held,
+        billed: Held,
     ) -> Flight:
         """A new flight, which those who come next may join. For the contexts see `Flight.start`."""
         at = (key, bill.standing, asked.streamed)
@@ -234,24 +233,3 @@ class Flights:
         flight = self._flights[at] = Flight(asked, bill, forget)
         flight.start(events, place, billed)
         return flight
-
-
-class HeldByTwo:
-    """A context that two hold, and that is left when the second of them leaves."""
-
-    def __init__(self, stack: AsyncExitStack) -> None:
-        self._stack = stack
-        self._holders = 2
-
-    async def __aenter__(self) -> None:
-        """Both are in already."""
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._holders -= 1
-        if not self._holders:
-            await self._stack.__aexit__(kind, error, traceback)

@@ -15,8 +15,8 @@ class Material:
     query: str
     """The question as it stands alone."""
     vector: Sequence[float] | None
-    """Of `query`, where there is one. Kept for as long as the answer is written: as an array it has
-    3 kB, as a list of Python's numbers 12."""
+    """Of `query`, where there is one. Kept for as long as the answer is written: as an array of
+    single precision, which is all that embedders have, 1.5 kB, as a list of Python's numbers 12."""
     passages: list[Passage]
     """The evidence, best first; passage `n` of the prompt is `passages[n - 1]`."""
     prompt: Prompt
