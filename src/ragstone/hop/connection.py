@@ -1,7 +1,8 @@
 """One kept HTTP/1.1 connection that carries one exchange at a time.
 
 A general client costs more for an exchange than a search does; this one writes a prepared
-head and one body, and reads one answer.
+head and one body, and reads one answer. One that begins as an engine's on this machine does, and
+comes in one piece, it takes without parsing.
 """
 
 import asyncio
@@ -9,6 +10,8 @@ from collections.abc import Callable
 from typing import cast
 
 import httptools
+
+from ragstone.hop.messages import ANSWER_HEAD
 
 
 class ConnectionBroken(Exception):
@@ -22,7 +25,11 @@ class EngineConnection(asyncio.Protocol):
         self._on_lost = on_lost
         self._transport: asyncio.Transport | None = None
         self._waiter: asyncio.Future[tuple[int, bytes]] | None = None
-        self._parser = httptools.HttpResponseParser(self)
+        self._until = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+        """Set for the first of many exchanges: each would be cancelled in vain."""
+        self._parser: httptools.HttpResponseParser | None = None
+        """Of an answer whose beginning has come."""
         self._body: list[bytes] = []
 
     @property
@@ -39,7 +46,9 @@ class EngineConnection(asyncio.Protocol):
         assert self._transport is not None
         loop = asyncio.get_running_loop()
         self._waiter = loop.create_future()
-        timer = loop.call_later(seconds, self._give_up)  # a third of what a timeout costs
+        self._until = loop.time() + seconds
+        if self._timer is None or self._timer.when() > self._until:
+            self._look_at(self._until, loop)
         self._transport.write(request)
         try:
             return await self._waiter
@@ -47,11 +56,20 @@ class EngineConnection(asyncio.Protocol):
             self.close()
             raise
         finally:
-            timer.cancel()
             self._waiter = None
 
-    def _give_up(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
+    def _look_at(self, at: float, loop: asyncio.AbstractEventLoop) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = loop.call_at(at, self._look, loop)
+
+    def _look(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._timer = None
+        if self._waiter is None or self._waiter.done():
+            return
+        if loop.time() < self._until:  # of a later exchange
+            self._look_at(self._until, loop)
+        else:
             self._waiter.set_exception(TimeoutError())
             self.close()
 
@@ -65,6 +83,14 @@ class EngineConnection(asyncio.Protocol):
         self._transport = cast(asyncio.Transport, transport)  # uvloop's is no subclass of it
 
     def data_received(self, data: bytes) -> None:
+        if self._parser is None:
+            if data.startswith(ANSWER_HEAD):
+                head_end = data.find(b"\r\n\r\n", len(ANSWER_HEAD))
+                body = data[head_end + 4 :]
+                if data[len(ANSWER_HEAD) : head_end] == b"%d" % len(body):
+                    self._answer(200, body)
+                    return
+            self._parser = httptools.HttpResponseParser(self)
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserError:
@@ -73,7 +99,13 @@ class EngineConnection(asyncio.Protocol):
     def connection_lost(self, error: Exception | None) -> None:
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_exception(ConnectionBroken())
+        if self._timer is not None:
+            self._timer.cancel()
         self._on_lost(self)
+
+    def _answer(self, status: int, body: bytes) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result((status, body))
 
     # What the parser calls
 
@@ -81,11 +113,9 @@ class EngineConnection(asyncio.Protocol):
         self._body.append(body)
 
     def on_message_complete(self) -> None:
-        body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
-        self._body = []
-        status, kept = self._parser.get_status_code(), self._parser.should_keep_alive()
-        self._parser = httptools.HttpResponseParser(self)
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result((status, body))
-        if not kept:
+        assert self._parser is not None
+        body, parser = b"".join(self._body), self._parser
+        self._body, self._parser = [], None
+        self._answer(parser.get_status_code(), body)
+        if not parser.should_keep_alive():
             self.close()

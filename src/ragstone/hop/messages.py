@@ -52,6 +52,9 @@ def request_head(path: str, host: str, token: str) -> bytes:
     ).encode()
 
 
+ANSWER_HEAD: Final = f"HTTP/1.1 200 OK\r\ncontent-type: {MESSAGE_PACK}\r\ncontent-length: ".encode()
+"""Of an engine's answer on a Unix socket, without the length of its body."""
+
 VOUCHER_HEADER: Final = "x-ragstone-voucher"
 """The engine's token, on a client's request that a gateway hands on: vouches for the next."""
 PEER_HEADER: Final = "x-ragstone-peer"

@@ -1,7 +1,6 @@
 """How long an engine that listens is waited for, once it has said nothing for too long."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from types import TracebackType
 from typing import Final
 
 SHORT_SECONDS: Final = 0.25
@@ -17,37 +16,53 @@ class Patience:
 
     Whoever asks the question that tries should wait for it no longer than the others."""
 
-    __slots__ = ("_answers", "_silent", "_trying")
+    __slots__ = ("answers", "silent", "trying")
 
     def __init__(self) -> None:
-        self._answers = 0
-        self._silent = False
-        self._trying = False
+        self.answers = 0
+        self.silent = False
+        self.trying = False
 
     def tries(self, seconds: float | None) -> bool:
         """Whether the next question, which may take so long, would be the one that tries."""
-        return self._silent and not self._trying and seconds is not None
+        return self.silent and not self.trying and seconds is not None
 
-    @contextmanager
-    def waiting(self, seconds: float | None) -> Iterator[float | None]:
-        """Around one question that may take so long: how long it is waited for; None: no limit.
+    def waiting(self, seconds: float | None) -> "Waiting":
+        """Around one question that may take so long; see there."""
+        return Waiting(self, seconds)
 
-        A `TimeoutError` that leaves it says that the engine was silent to this question.
-        """
-        answers = self._answers
-        tries = self.tries(seconds)
-        if self._silent and not tries and seconds is not None:
-            seconds = min(seconds, SHORT_SECONDS)
-        self._trying = self._trying or tries
-        try:
-            yield seconds
-        except TimeoutError:
-            if self._answers == answers:
-                self._silent = True
-            raise
-        else:
-            self._answers += 1
-            self._silent = False
-        finally:
-            if tries:
-                self._trying = False
+
+class Waiting:
+    """`with`: how long the question is waited for; None: no limit. A `TimeoutError` that leaves it
+    says that the engine was silent to this question. A class: a generator costs twice as much."""
+
+    __slots__ = ("_answers", "_patience", "_seconds", "_tries")
+
+    def __init__(self, patience: Patience, seconds: float | None) -> None:
+        self._patience = patience
+        self._seconds = seconds
+
+    def __enter__(self) -> float | None:
+        patience, seconds = self._patience, self._seconds
+        self._answers = patience.answers
+        self._tries = patience.tries(seconds)
+        if self._tries:
+            patience.trying = True
+        elif patience.silent and seconds is not None:
+            return min(seconds, SHORT_SECONDS)
+        return seconds
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        patience = self._patience
+        if kind is None:
+            patience.answers += 1
+            patience.silent = False
+        elif issubclass(kind, TimeoutError) and patience.answers == self._answers:
+            patience.silent = True
+        if self._tries:
+            patience.trying = False

@@ -5,13 +5,12 @@ from typing import Any, Final
 
 from starlette.responses import Response
 
-from ragstone.hop.messages import LARGEST_BODY, MESSAGE_PACK
+from ragstone.hop.messages import ANSWER_HEAD, LARGEST_BODY
 from ragstone.server.connection import Connection
 from ragstone.server.engine import EngineDoor
 from ragstone.server.engine_operation import Operation
 
 _HEAD_END: Final = b"\r\n\r\n"
-_OK: Final = f"HTTP/1.1 200 OK\r\ncontent-type: {MESSAGE_PACK}\r\ncontent-length: ".encode()
 
 
 class GatewayConnection(Connection):
@@ -82,6 +81,6 @@ class GatewayConnection(Connection):
 
 def _encoded(answer: bytes | Response) -> bytes:
     if isinstance(answer, bytes):
-        return b"%b%d\r\n\r\n%b" % (_OK, len(answer), answer)
+        return b"%b%d\r\n\r\n%b" % (ANSWER_HEAD, len(answer), answer)
     headers = b"".join(b"%b: %b\r\n" % pair for pair in answer.raw_headers)
     return b"HTTP/1.1 %d \r\n%b\r\n%b" % (answer.status_code, headers, bytes(answer.body))
