@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ragstone.observe import cells
 from ragstone.observe.cells import OwnMemory, SharedFolder, Store
 from ragstone.observe.metrics import Metrics
 from ragstone.observe.metrics_folder import FOLDER_VARIABLE, forget_process
@@ -44,9 +45,9 @@ def test_a_folder_keeps_what_a_memory_keeps(added: list[tuple[str, int, float]])
         shared, own = SharedFolder(Path(folder)), OwnMemory()
         for name, size, value in added:
             for store in (shared, own):
-                cells = store.add((name, (str(size), name * 9)), size, lives=False)
-                cells[0] = value / 3
-                cells[size - 1] += value / 3
+                numbers = store.add((name, (str(size), name * 9)), size, lives=False)
+                numbers[0] = value / 3
+                numbers[size - 1] += value / 3
         assert _everything(shared) == _everything(own)
 
 
@@ -71,25 +72,26 @@ def test_a_file_does_not_grow_with_what_is_counted(
     assert value("rag_stage_duration_seconds_count", {"stage": "embed"}) == 80_000
 
 
-def test_a_reader_beside_a_writer_sees_only_whole_entries(tmp_path: Path) -> None:
-    store, done = SharedFolder(tmp_path), threading.Event()
+def test_a_reader_sees_an_entry_whole_or_not_at_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, real, written = SharedFolder(tmp_path), cells._HEAD, []
 
-    def write() -> None:
-        for number in range(3_000):
-            store.add((f"name {number}", ("label",) * 5), 19, lives=False)[18] = 1.0
-        done.set()
+    class Watched:
+        size, unpack_from = real.size, real.unpack_from
 
-    writer = threading.Thread(target=write)
-    writer.start()
-    seen, last = 0, False
-    while not last:
-        last = done.is_set()
-        numbers = _everything(store)
-        assert len(numbers) >= seen
-        seen = len(numbers)
-        assert all(len(cells) == 19 for cells in numbers.values())
-    writer.join()
-    assert seen == 3_000
+        def pack(self, *lengths: int) -> bytes:
+            """Just before the head is there."""
+            assert any(b"newest" in file.read_bytes() for file in tmp_path.iterdir())
+            written.append(_everything(store))
+            return real.pack(*lengths)
+
+    store.add(("older", ()), 3, lives=False)[2] = 1.0
+    monkeypatch.setattr(cells, "_HEAD", Watched())
+    store.add(("newest", ("label",)), 2, lives=False)
+    older = {("older", ()): [0.0, 0.0, 1.0]}
+    assert written == [older]
+    assert _everything(store) == older | {("newest", ("label",)): [0.0, 0.0]}
 
 
 def test_what_processes_count_becomes_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -129,7 +131,7 @@ def test_a_killed_process_has_counted_and_its_gauges_are_forgotten(
 ) -> None:
     monkeypatch.setenv(FOLDER_VARIABLE, str(tmp_path))
     with subprocess.Popen([sys.executable, "-c", COUNTS_AND_DIES], env=os.environ) as process:
-        assert process.wait(60) == -signal.SIGKILL
+        assert process.wait() == -signal.SIGKILL
     metrics = Metrics()
     value = metrics.registry.get_sample_value
     labels = {"dependency": "model", "outcome": "ok"}
