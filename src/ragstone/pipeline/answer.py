@@ -96,70 +96,70 @@ async def kept_json(asked: Asked, kept: KeptAnswer, begun: Begun, s: Services) -
         await begun.place.__aexit__(None, None, None)
 
 
-async def answer(asked: Asked, begun: Begun, s: Services) -> AsyncGenerator[AnswerEvent, None]:
+def answer(asked: Asked, begun: Begun, s: Services) -> AsyncGenerator[AnswerEvent, None]:
     """Tells the answer as it comes: passages, deltas, citations, done.
 
     Raises `RagstoneError`s; closing the iterator ends all work that nobody else waits for, and
     settles what was used.
     """
-    found, permit, bill = begun.found, begun.permit, begun.bill
-    async with Held(begun.place) as place, Held(settled(bill)) as billed:
-        if found.kept is not None:
-            given = replay(found.kept, asked, bill, tier="question", now=s.clock.time())
-            for event in as_events(given, streamed=asked.streamed):
-                yield event
-            return
-
-        if s.flights is None or asked.cache == "off":
-            events = afresh(asked, found, permit, bill, s)
-        else:
-            events = together(asked, found, permit, bill, place, billed, s)
-        async with aclosing(events):
-            async for event in events:
-                yield event
+    if (kept := begun.found.kept) is not None:
+        return _kept(asked, kept, begun, s)
+    if s.flights is None or asked.cache == "off":
+        return _alone(asked, begun, s)
+    return _together(asked, begun, s)
 
 
-async def together(
-    asked: Asked,
-    found: LookedUp,
-    permit: Permit,
-    bill: Bill,
-    place: Held,
-    billed: Held,
-    s: Services,
+async def _kept(
+    asked: Asked, kept: KeptAnswer, begun: Begun, s: Services
 ) -> AsyncGenerator[AnswerEvent, None]:
+    async with Held(begun.place), Held(settled(begun.bill)):
+        given = replay(kept, asked, begun.bill, tier="question", now=s.clock.time())
+        for event in as_events(given, streamed=asked.streamed):
+            yield event
+
+
+async def _alone(asked: Asked, begun: Begun, s: Services) -> AsyncGenerator[AnswerEvent, None]:
+    events = afresh(asked, begun.found, begun.permit, begun.bill, s)
+    async with Held(begun.place), Held(settled(begun.bill)), aclosing(events):
+        async for event in events:
+            yield event
+
+
+async def _together(asked: Asked, begun: Begun, s: Services) -> AsyncGenerator[AnswerEvent, None]:
     """With those who ask the same at this moment: one generation for all of them.
 
     Who is first begins it, in a task of its own, which takes over the bill; the place is held by
     both. Who comes later reads along, and needs no slot for that.
     """
     assert s.flights is not None
-    for _ in range(_MOST_FLIGHTS):
-        flight = None
-        if asked.cache == "use":
-            flight = s.flights.find(found.key, asked, bill.standing)
-        if flight is None:
-            events = afresh(asked, found, permit, bill, s)
-            flight = s.flights.begin(
-                found.key, asked, bill, events, place.shared(), billed.handed_over()
-            )
-            async with aclosing(flight.lead()) as own:
-                async for event in own:
-                    yield event
-            return
-        found.count("joined", asked, s)
-        try:
-            async with aclosing(flight.follow(asked, s.recipe.model_seconds)) as shared:
-                async for event in shared:
-                    yield retell(event, asked, flight.asked, bill)
-            return
-        except StartOver:
-            continue
-        except GoAlone:
-            break
-    async with aclosing(afresh(asked, found, permit, bill, s)) as events:
-        async for event in events:
-            yield event
+    found, permit, bill = begun.found, begun.permit, begun.bill
+    async with Held(begun.place) as place, Held(settled(bill)) as billed:
+        for _ in range(_MOST_FLIGHTS):
+            flight = None
+            if asked.cache == "use":
+                flight = s.flights.find(found.key, asked, bill.standing)
+            if flight is None:
+                events = afresh(asked, found, permit, bill, s)
+                flight = s.flights.begin(
+                    found.key, asked, bill, events, place.shared(), billed.handed_over()
+                )
+                async with aclosing(flight.lead()) as own:
+                    async for event in own:
+                        yield event
+                return
+            found.count("joined", asked, s)
+            try:
+                async with aclosing(flight.follow(asked, s.recipe.model_seconds)) as shared:
+                    async for event in shared:
+                        yield retell(event, asked, flight.asked, bill)
+                return
+            except StartOver:
+                continue
+            except GoAlone:
+                break
+        async with aclosing(afresh(asked, found, permit, bill, s)) as events:
+            async for event in events:
+                yield event
 
 
 async def afresh(

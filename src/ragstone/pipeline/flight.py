@@ -108,6 +108,8 @@ class Flight:
     async def _read(self, asked: Asked, model_seconds: float) -> AsyncGenerator[AnswerEvent, None]:
         buffer, leads = self._buffer, asked is self.asked
         reader = Reader(is_shown=asked.streamed)
+        # As the leader's, which needs no limit; and each layer between adds to what a word costs.
+        ends_before = self.asked.deadline.at <= asked.deadline.at
         self._clients += 1
         try:
             if not leads:
@@ -121,7 +123,10 @@ class Flight:
                     yield event
                 if is_over:
                     break
-                await self._wait(news, asked, reader, model_seconds)
+                if ends_before:
+                    await news
+                else:
+                    await self._wait(news, asked, reader, model_seconds)
             buffer.check()
         finally:
             await self._leave()
@@ -146,11 +151,7 @@ class Flight:
     async def _wait(
         self, news: "asyncio.Future[None]", asked: Asked, reader: Reader, model_seconds: float
     ) -> None:
-        """A flight that ends before the client's own deadline, as the leader's, needs no limit."""
         deadline = asked.deadline
-        if self.asked.deadline.at <= deadline.at:
-            await news
-            return
         bound = reader.has_seen and asked.streamed
         until = deadline.at if bound else deadline.model_until(model_seconds)
         left = deadline.remaining() - (deadline.at - until)

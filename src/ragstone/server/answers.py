@@ -63,7 +63,7 @@ async def post_answer(call: Call) -> Response:
     )
     asked = asked_of(call, question, ASSISTANT, streamed=request.stream, cache=request.cache)
     if request.stream:
-        return await stream_response(call, tell(call, asked), _encode_event, _encode_error)
+        return await stream_response(call, asked, _encode_event, _encode_error)
     named = request.collection is not None
     named |= question.collection == call.system.settings.retrieval.default_collection
     return call.said(await _whole_json(call, asked, again=named))
@@ -109,27 +109,30 @@ def asked_of(
     )  # fmt: skip
 
 
-async def tell(
-    call: Call, asked: Asked, begun: Begun | None = None
-) -> AsyncGenerator[AnswerEvent, None]:
-    """The pipeline's events for this call; first-token and gap times are measured here."""
-    system = call.system
-    metrics, model, services = system.metrics, system.model_name, system.services
-    gaps = metrics.inter_token.labels(model)
-    last = 0.0
-    events = answer(asked, begun or await begin(asked, services), services)
-    async with aclosing(events) as stream:
-        async for event in stream:
-            if isinstance(event, Delta):
-                now = call.trace.elapsed()
-                if last:
-                    gaps.observe(now - last)
-                else:
-                    metrics.first_token.labels(call.app, model).observe(now)
-                last = now
-            elif isinstance(event, Done):
-                _note(call, event.answer)
-            yield event
+class _Told:
+    """What the metrics and the log line of one call say of the events that it is told."""
+
+    __slots__ = ("_call", "_gaps", "_last")
+
+    def __init__(self, call: Call) -> None:
+        system = call.system
+        self._call = call
+        self._gaps = system.metrics.inter_token.labels(system.model_name)
+        self._last = 0.0
+
+    def note(self, event: AnswerEvent) -> None:
+        """First-token and gap times are measured here."""
+        call = self._call
+        if isinstance(event, Delta):
+            now = call.trace.elapsed()
+            if self._last:
+                self._gaps.observe(now - self._last)
+            else:
+                first = call.system.metrics.first_token
+                first.labels(call.app, call.system.model_name).observe(now)
+            self._last = now
+        elif isinstance(event, Done):
+            _note(call, event.answer)
 
 
 def _note(call: Call, made: Answer) -> None:
@@ -143,7 +146,7 @@ def _note(call: Call, made: Answer) -> None:
 async def whole_answer(call: Call, asked: Asked) -> Answer:
     """The answer, unless the client leaves before it is there."""
     async with call.client.listening():
-        return await _last(call, tell(call, asked))
+        return await _last(call, asked, await begin(asked, call.system.services))
 
 
 async def _whole_json(call: Call, asked: Asked, *, again: bool) -> bytes:
@@ -152,7 +155,7 @@ async def _whole_json(call: Call, asked: Asked, *, again: bool) -> bytes:
     async with call.client.listening():
         begun = await begin(asked, call.system.services)
         if (kept := begun.found.kept) is None:
-            return _ENCODER.encode(await _last(call, tell(call, asked, begun)))
+            return _ENCODER.encode(await _last(call, asked, begun))
     call.outcome = outcome_of(call.trace.degraded, not_found=kept.not_found)
     call.cache = "hit"
     if again and AGAIN in (extensions := call.request.scope.get("extensions", {})):
@@ -160,9 +163,11 @@ async def _whole_json(call: Call, asked: Asked, *, again: bool) -> bytes:
     return await kept_json(asked, kept, begun, call.system.services)
 
 
-async def _last(call: Call, events: AsyncGenerator[AnswerEvent, None]) -> Answer:
-    async with aclosing(events):
+async def _last(call: Call, asked: Asked, begun: Begun) -> Answer:
+    told = _Told(call)
+    async with aclosing(answer(asked, begun, call.system.services)) as events:
         async for event in events:
+            told.note(event)
             if isinstance(event, Done):
                 return event.answer
     raise unexpected(call.trace.id)
@@ -170,7 +175,7 @@ async def _last(call: Call, events: AsyncGenerator[AnswerEvent, None]) -> Answer
 
 async def stream_response(
     call: Call,
-    events: AsyncGenerator[AnswerEvent, None],
+    asked: Asked,
     encode: Callable[[AnswerEvent], bytes],
     encode_error: Callable[[ErrorBody], bytes],
 ) -> Response:
@@ -179,12 +184,10 @@ async def stream_response(
     A failure before it (unknown collection, overload) is an ordinary error response with its
     status; one after it is a single terminal event, and so is the server's stop.
     """
-    try:
-        async with call.client.listening():
-            first = await anext(events)
-    except BaseException:
-        await events.aclose()
-        raise
+    services = call.system.services
+    async with call.client.listening():
+        events = answer(asked, await begin(asked, services), services)
+        first = await anext(events)  # where it raises, the events have ended
     call.finishes_later = True
     encoded = _encoded(call, first, events, encode, encode_error)
     return EventStream(
@@ -205,11 +208,13 @@ async def _encoded(
     encode_error: Callable[[ErrorBody], bytes],
 ) -> AsyncGenerator[bytes, None]:
     call.outcome = "cancelled"  # until the pipeline has said otherwise
-    complete = False
+    told, complete = _Told(call), False
     try:
         async with aclosing(events):
+            told.note(first)
             yield encode(first)
             async for event in events:
+                told.note(event)
                 complete = isinstance(event, Done)
                 yield encode(event)
     except asyncio.CancelledError:

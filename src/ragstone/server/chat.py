@@ -30,7 +30,6 @@ from ragstone.server.answers import (
     asked_of,
     checked_question,
     stream_response,
-    tell,
     whole_answer,
 )
 from ragstone.server.call import Call
@@ -205,7 +204,7 @@ async def post_chat_completion(call: Call) -> Response:
         return call.json(_completion(call, request.model, await whole_answer(call, asked)))
     include_usage = request.stream_options is not None and request.stream_options.include_usage
     writer = _ChunkWriter(call, request.model, include_usage=include_usage)
-    return await stream_response(call, tell(call, asked), writer.encode, _encode_error)
+    return await stream_response(call, asked, writer.encode, _encode_error)
 
 
 def _cache_use(call: Call) -> CacheUse:
