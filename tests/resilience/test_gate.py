@@ -432,15 +432,74 @@ async def test_who_is_next_is_not_refused_before_the_interval_for_having_waited(
 
 
 @virtual
-async def test_under_overload_the_newest_is_next() -> None:
-    tried = gate(1, running_clock())
-    first, _ = await visitors(2, tried)
-    await asyncio.sleep(0.6)
-    older, newer = await visitors(2, tried)
-    first.leave()
+async def test_where_the_queue_stands_the_newest_is_next() -> None:
+    tried = gate(2, running_clock(), tenant_share=1.0)
+    inside = await visitors(4, tried)
+    await asyncio.sleep(0.1)
+    inside[0].leave()  # to one who has waited for longer than the target: so will all
+    older = await visitors(2, tried)
+    await asyncio.sleep(0.3)
+    inside[1].leave()
+    await asyncio.sleep(0.195)
+    [newest] = await visitors(1, tried)
+    await asyncio.sleep(0.01)
+    inside[2].leave()
     await turn()
-    assert newer.inside
-    assert not older.inside
+    assert newest.inside
+    assert not any(visitor.inside for visitor in older)
+
+
+async def overloaded(clock: VirtualClock, **changed: Any) -> tuple[Gate, Visitor]:
+    """One unit, held for 9 ms of late and in use; somebody has just waited in vain."""
+    tried = gate(1, clock, **changed)
+    [first] = await visitors(1, tried)
+    await asyncio.sleep(0.009)
+    first.leave()
+    holder, _ = await visitors(2, tried)
+    await asyncio.sleep(0.6)
+    return tried, holder
+
+
+@virtual
+async def test_under_overload_who_would_wait_for_long_is_refused_at_once() -> None:
+    clock = running_clock()
+    tried, _ = await overloaded(clock)
+    waiting, beyond = await visitors(2, tried)
+    assert waiting.error is None
+    assert isinstance(beyond.error, Overloaded)
+    assert beyond.settled_at == pytest.approx(clock.monotonic())
+    with pytest.raises(Overloaded):
+        tried.check(tenant="acme", priority="standard", weight=1, deadline=FAR)
+    tried.check(tenant="acme", priority="standard", weight=1, deadline=FAR, hurried=False)
+
+
+@virtual
+async def test_under_overload_the_oldest_is_next_unless_it_is_late() -> None:
+    clock = running_clock()
+    for late, expected in ((0.0, [True, False]), (0.02, [False, True])):
+        tried, holder = await overloaded(clock, target_seconds=0.04)
+        came = await visitors(2, tried)
+        assert [visitor.error for visitor in came] == [None, None]
+        await asyncio.sleep(0.039)
+        clock.advance(late)
+        holder.leave()
+        await turn()
+        assert [visitor.inside for visitor in came] == expected
+
+
+@virtual
+async def test_under_overload_others_are_refused_and_not_who_asks_little() -> None:
+    tried = gate(8, clock := running_clock(), queue=8)
+    flood = await visitors(8, tried, tenant="flood")
+    await asyncio.sleep(0.2)
+    flood[0].leave()
+    await visitors(9, tried, tenant="flood")
+    await asyncio.sleep(0.6)
+    first, second = await visitors(2, tried, tenant="flood")
+    [quiet] = await visitors(1, tried, tenant="quiet")
+    assert isinstance(second.error, Overloaded)
+    assert (first.error, quiet.error) == (None, None)
+    assert clock.monotonic() < FAR
 
 
 @virtual

@@ -10,7 +10,6 @@ from typing import Any
 
 import openai
 import pytest
-from structlog.testing import capture_logs
 
 from ragstone.domain.errors import (
     DeadlineExceeded,
@@ -23,6 +22,7 @@ from ragstone.domain.principal import Principal, Priority
 from ragstone.governance.keys import new_key
 from ragstone.ports import Permit
 from ragstone.server.refusals import RefusalLog
+from tests.conftest import Logged
 from tests.server.conftest import Running
 from tests.virtual_loop import run
 
@@ -42,6 +42,9 @@ class _FreePermit:
     waited = 0.0
 
     def free_slot(self) -> None:
+        """There is none."""
+
+    def check_slot(self) -> None:
         """There is none."""
 
     async def take_slot(self) -> None:
@@ -288,7 +291,9 @@ async def test_refusals_are_counted_by_route(server: Running, gate: GateKeeper) 
     assert 'rag_admission_rejections_total{class="standard",reason="overloaded"} 3.0' in text
 
 
-def test_the_log_has_one_line_a_second_however_many_are_refused() -> None:
+def test_the_log_has_one_line_a_second_however_many_are_refused(logged: Logged) -> None:
+    lines = logged("ragstone.server.refusals._log")
+
     async def scenario() -> None:
         log = RefusalLog()
         for _ in range(1000):
@@ -298,8 +303,7 @@ def test_the_log_has_one_line_a_second_however_many_are_refused() -> None:
         log.count("overloaded")
         await asyncio.sleep(1.5)
 
-    with capture_logs() as lines:
-        run(scenario())
+    run(scenario())
     assert [(line["overloaded"], line.get("too_many_requests")) for line in lines] == [
         (1000, 1),
         (1, None),

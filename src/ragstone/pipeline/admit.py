@@ -108,6 +108,13 @@ class _Admitted(AbstractAsyncContextManager[Permit]):
             raise
         self._tell()
 
+    def check_slot(self) -> None:
+        try:
+            self._permit.check_slot()
+        except (Overloaded, TooManyRequests, DeadlineExceeded) as error:
+            self._refused(error)
+            raise
+
     def _tell(self) -> None:
         self._told = True
         waited = self._permit.waited

@@ -21,6 +21,11 @@ class Permit(Protocol):
         """
         ...
 
+    def check_slot(self) -> None:
+        """Raises at once what `take_slot` would raise at once, and takes nothing: before work
+        that a refusal would undo. Not while a slot is held."""
+        ...
+
     async def take_slot(self) -> None:
         """There is own work to do: wait for a slot, or for one once more, as when the model
         failed.
@@ -55,7 +60,8 @@ class Admission(Protocol):
     ) -> None:
         """Raises at once what `admit` would raise at once, and takes nothing.
 
-        For the moment when a request's head is there and its body is not yet.
+        For the moment when a request's head is there and its body is not yet. Whoever may need no
+        slot after all is let through where only the short wait of overload speaks against it.
         """
         ...
 

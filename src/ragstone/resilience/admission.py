@@ -113,6 +113,14 @@ class AdmittedRequest:
             self._admission.learn(self._ticket)
             self._ticket.release()
 
+    def check_slot(self) -> None:
+        self._admission.gate.check(
+            tenant=self._tenant,
+            priority=self._priority,
+            weight=self._weight,
+            deadline=self._deadline,
+        )
+
     async def take_slot(self) -> None:
         if self._ticket is None or not self._ticket.held:
             self._ticket = await self._slot()
@@ -155,8 +163,9 @@ class GatedAdmission:
         """As the port says."""
         self._refuse_beyond(priority)
         self.gate.check(
-            tenant=principal.tenant, priority=priority, weight=weight, deadline=deadline
-        )
+            tenant=principal.tenant, priority=priority, weight=weight, deadline=deadline,
+            hurried=False,
+        )  # fmt: skip
 
     def admit(
         self,
@@ -263,6 +272,9 @@ class CountedRequest:
     def free_slot(self) -> None:
         self._admission.slots_in_use -= self._held
         self._held = 0
+
+    def check_slot(self) -> None:
+        """There is room."""
 
     async def take_slot(self) -> None:
         self._admission.slots_in_use += self._weight - self._held

@@ -106,6 +106,10 @@ class Board:
         return max(1, len(self._held))
 
     @property
+    def own_most(self) -> int:
+        return max(self._held.values(), default=0)
+
+    @property
     def contested(self) -> bool:
         return any(self._wants(at) for at in self._others)
 

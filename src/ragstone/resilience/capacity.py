@@ -89,6 +89,10 @@ class Capacity:
         held = self.units.of(tenant)
         return held == 0 or held + weight <= self._tenant_units()
 
+    def somebody_has_more_than_a_share(self) -> bool:
+        """Whether a tenant does, as far as this process sees."""
+        return self.units.own_most * self.units.processes > self._tenant_units()
+
     def at_most_a_share(self, weight: int) -> int:
         """The units that a request of this weight takes: no more than a tenant's share.
 

@@ -7,7 +7,7 @@
                                       late and one unit more, up to one share
     next                              tenants below their share before those above it; then by
                                       class; then the tenant with the fewest units; then the
-                                      oldest, or under overload the newest
+                                      oldest, or the newest where the line stands
     longest wait                      CoDel, for each class: see `wait_limit`
     refused at once                   the room is full and nobody in it ranks lower, or the
                                       expected wait is longer than what may be waited
@@ -102,15 +102,28 @@ class Gate:
         """Requests of this process that wait."""
         return self._room.count
 
-    def check(self, *, tenant: str, priority: Priority, weight: int, deadline: float) -> None:
-        """Raises what `acquire` would raise at once, and takes nothing."""
+    def check(
+        self,
+        *,
+        tenant: str,
+        priority: Priority,
+        weight: int,
+        deadline: float,
+        hurried: bool = True,
+    ) -> None:
+        """Raises what `acquire` would raise at once, and takes nothing.
+
+        Who may need no unit after all is not `hurried`: under overload it is refused later.
+        """
         now = self._clock.monotonic()
         rank = _RANK[priority]
         self._refuse_late(now, deadline)
         weight = self._capacity.at_most_a_share(weight)
         if self._capacity.fits(tenant, rank, weight, now):
             return
-        error = self._refusals.waits_in_vain(tenant, rank, weight, now, deadline)
+        waiter = Waiter(tenant, rank, weight, since=now, deadline=deadline)
+        joins = not hurried or not self._room.lines[rank] or self._order.may_join(waiter, now)
+        error = self._in_vain(waiter, weight, joins=joins)
         if error is None and self._room.full and self._room.displaced_by(tenant, rank) is None:
             error = self._refusals.no_room(tenant)
         if error is not None:
@@ -190,7 +203,7 @@ class Gate:
     def _make_room_for(self, waiter: Waiter) -> None:
         """Refuses the newcomer, or in a room that is too full whoever ranks least."""
         rank, now = waiter.rank, waiter.since
-        error = self._refusals.waits_in_vain(waiter.tenant, rank, 0, now, waiter.deadline)
+        error = self._in_vain(waiter, 0, joins=self._order.may_join(waiter, now))
         if error is not None:
             self._refuse(waiter, error)
             self._turned_away(rank, error, now)
@@ -199,6 +212,15 @@ class Gate:
             self._refuse(lesser, error := self._refusals.no_room(lesser.tenant))
             self._turned_away(lesser.rank, error, now)
             self._dispatch()  # who left may have been too heavy, and in the way of others
+
+    def _in_vain(self, waiter: Waiter, more: int, *, joins: bool) -> RagstoneError | None:
+        """Why who comes now would wait in vain, if so. `more`: what it adds to those in line."""
+        wait_limit, now = self._room.wait_limit(waiter.rank), waiter.since
+        expected = self._refusals.expected_wait(waiter.tenant, waiter.rank, more)
+        waiter.due = wait_limit.due(now, expected)
+        longest = wait_limit.longest if joins else wait_limit.worth_while(now)
+        left = waiter.deadline - now
+        return self._refusals.waits_in_vain(waiter.tenant, expected, longest=longest, left=left)
 
     def _turned_away(self, rank: int, error: RagstoneError, now: float) -> None:
         if not isinstance(error, DeadlineExceeded):  # a client in haste tells nothing of the load

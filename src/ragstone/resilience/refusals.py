@@ -27,15 +27,18 @@ class Refusals:
         self._room = room
         self._random = random
 
+    def expected_wait(self, tenant: str, rank: int, weight: int = 0) -> float:
+        """Seconds until the last waiter of a tenant and class gets in, or one more of a weight."""
+        units = self._room.units_until(tenant, rank, weight)
+        return self._capacity.seconds_until_free(units, rank)
+
     def waits_in_vain(
-        self, tenant: str, rank: int, weight: int, now: float, deadline: float
+        self, tenant: str, expected: float, *, longest: float, left: float
     ) -> RagstoneError | None:
-        """None if its turn is expected in time, by what is ahead of it and how fast that goes."""
-        ahead = self._room.ahead_of(tenant, rank, weight, now)
-        expected = self._capacity.seconds_until_free(ahead, rank)
-        if expected > deadline - now:
+        """None if the expected wait is no longer than it may be, nor than its deadline leaves."""
+        if expected > left:
             return self.too_late()
-        if expected > self._room.wait_limit(rank).allowed(now):
+        if expected > longest:
             return self.no_room(tenant)
         return None
 

@@ -58,3 +58,11 @@ class TurnOrder:
         if (asked + 1) * active * self._units.processes <= self._capacity.limits()[waiter.rank]:
             return True
         return self._room.lines[waiter.rank].head(now) is waiter
+
+    def may_join(self, waiter: Waiter, now: float) -> bool:
+        """Whether it may wait in a line from which others are refused: whoever may stay, and
+        who goes before another that has more than its share."""
+        goes_first = self._capacity.within_share(waiter.tenant, waiter.weight)
+        if goes_first and self._capacity.somebody_has_more_than_a_share():
+            return True
+        return self.may_stay(waiter, now)

@@ -22,6 +22,11 @@ class Units(Protocol):
         ...
 
     @property
+    def own_most(self) -> int:
+        """The most that one tenant uses in this process."""
+        ...
+
+    @property
     def contested(self) -> bool:
         """Whether another process has somebody waiting."""
         ...
@@ -74,6 +79,10 @@ class LocalUnits:
     @property
     def own_tenants(self) -> int:
         return max(1, len(self._held))
+
+    @property
+    def own_most(self) -> int:
+        return max(self._held.values(), default=0)
 
     def total(self) -> int:
         return self.own

@@ -52,10 +52,11 @@ class WaitingRoom:
         """Of a class."""
         return self.lines[rank].wait_limit
 
-    def ahead_of(self, tenant: str, rank: int, weight: int, now: float) -> int:
-        """Units that go before one more request; under overload the newest of a class is next."""
-        before = rank if self.wait_limit(rank).overloaded(now) else rank + 1
-        return sum(line.ahead_of(tenant, weight) for line in self.lines[:before])
+    def units_until(self, tenant: str, rank: int, weight: int) -> int:
+        """Units that are let in until all of a tenant are that wait in a class, and one more of
+        that weight."""
+        higher = sum(line.units_until(tenant, 0) for line in self.lines[:rank])
+        return higher + self.lines[rank].units_until(tenant, weight)
 
     @property
     def tenants(self) -> int:

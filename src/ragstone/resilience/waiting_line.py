@@ -5,6 +5,7 @@ Every operation is O(1) or O(log tenants); none grows with the number of request
 
 import asyncio
 import heapq
+import math
 from collections import OrderedDict
 from collections.abc import Callable
 from typing import Final
@@ -20,7 +21,9 @@ _STALE_ENTRIES: Final = 64
 class Waiter:
     """One request in line. `outcome` is its ticket, or why it was refused."""
 
-    __slots__ = ("deadline", "outcome", "rank", "since", "tenant", "timer", "turn", "weight")
+    __slots__ = (
+        "deadline", "due", "outcome", "rank", "since", "tenant", "timer", "turn", "weight",
+    )  # fmt: skip
 
     def __init__(
         self, tenant: str, rank: int, weight: int, *, since: float, deadline: float
@@ -31,6 +34,8 @@ class Waiter:
         self.weight = weight
         self.since = since
         self.deadline = deadline
+        self.due = math.inf
+        """When its turn has come at the latest, if the line moves as fast as when it came."""
         self.outcome: Ticket | RagstoneError | None = None
         self.turn: asyncio.Future[None] | None = None
         self.timer: asyncio.TimerHandle | None = None
@@ -57,7 +62,7 @@ class _Flow:
 class Line:
     """The tenant with the fewest units in use is next, then in turn.
 
-    Of a tenant's requests it is the oldest, or under overload the newest.
+    Of a tenant's requests it is the oldest, or the newest where `WaitLimit.newest_first` says so.
     """
 
     def __init__(self, in_use: Callable[[str], int], wait_limit: WaitLimit) -> None:
@@ -94,7 +99,10 @@ class Line:
     def head(self, now: float) -> Waiter:
         """Who is next; the line must not be empty."""
         waiters = self._first_flow().waiters
-        return next(reversed(waiters)) if self.wait_limit.overloaded(now) else next(iter(waiters))
+        oldest = next(iter(waiters))
+        if self.wait_limit.newest_first(now, oldest.due):
+            return next(reversed(waiters))
+        return oldest
 
     def freed(self, tenant: str) -> None:
         """The tenant has fewer units in use than before."""
@@ -102,12 +110,15 @@ class Line:
         if flow is not None:
             self._enter(flow)
 
-    def ahead_of(self, tenant: str, weight: int) -> int:
-        """Units that go before one more request of a tenant, if all tenants are served in turn."""
+    def units_until(self, tenant: str, weight: int) -> int:
+        """Units that are let in until the tenant's last waiter is, if all tenants take turns.
+
+        With `weight`, until one more of that weight is, itself included.
+        """
         flow = self._flows.get(tenant)
-        if flow is None:
-            return min(self.units, weight * len(self._flows))
-        return min(self.units, (flow.units + weight) * len(self._flows))
+        units = weight if flow is None else flow.units + weight
+        tenants = len(self._flows) + (flow is None and weight > 0)
+        return min(self.units + weight, units * tenants)
 
     def oldest_of(self, tenant: str) -> Waiter | None:
         flow = self._flows.get(tenant)
