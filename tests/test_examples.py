@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from ragstone.sample import write_corpus
+from tests.conftest import UNHURRIED
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 _RAGSTONE = [sys.executable, "-m", "ragstone.cli"]
@@ -25,7 +26,7 @@ class Server:
 def _environment(home: Path) -> dict[str, str]:
     """Nothing of the caller's settings; an embedder that needs no model."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("RAGSTONE_")}
-    return {**kept, "RAGSTONE_EMBEDDER__PROVIDER": "fake", "RAGSTONE_HOME": str(home)}
+    return {**kept, **UNHURRIED, "RAGSTONE_EMBEDDER__PROVIDER": "fake", "RAGSTONE_HOME": str(home)}
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +56,6 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
                 env=environment,
                 check=True,
                 capture_output=True,
-                timeout=120,
                 cwd=folder,
             )
         yield Server(url, environment, sample)
@@ -70,7 +70,6 @@ def _run(server: Server, example: str, *arguments: str) -> str:
         env=server.environment,
         capture_output=True,
         text=True,
-        timeout=120,
         check=False,
     )
     assert result.returncode == 0, result.stderr

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import UNHURRIED
+
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 _COMMAND = [sys.executable, "-m", "ragstone.cli"]
@@ -19,6 +21,7 @@ def environment(tmp_path: Path) -> dict[str, str]:
     kept = {k: v for k, v in os.environ.items() if not k.startswith("RAGSTONE_")}
     return {
         **kept,
+        **UNHURRIED,
         "RAGSTONE_EMBEDDER__PROVIDER": "fake",
         "RAGSTONE_HOME": str(tmp_path / "home"),
         "COLUMNS": "120",
@@ -36,7 +39,6 @@ def run(environment: dict[str, str], tmp_path: Path) -> Run:
             env={**environment, **more},
             capture_output=True,
             text=True,
-            timeout=120,
             check=False,
         )
 

@@ -77,14 +77,14 @@ def test_commands_work_through_the_server_that_runs_on_the_folder(
 
 def test_a_server_stops_in_order_when_told_to(run: Run, served: Served) -> None:
     served.process.send_signal(signal.SIGTERM)
-    assert served.process.wait(timeout=30) in (0, -signal.SIGTERM)
+    assert served.process.wait() in (0, -signal.SIGTERM)
     assert run("collections", "list").returncode == 0
 
 
 def test_after_a_kill_nothing_acknowledged_is_missing(run: Run, docs: Path, served: Served) -> None:
     run("ingest", str(docs))
     served.process.send_signal(signal.SIGKILL)
-    served.process.wait(timeout=30)
+    served.process.wait()
     assert "45 days" in run("ask", QUESTION).stdout
 
 

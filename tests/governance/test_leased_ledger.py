@@ -8,7 +8,6 @@ from pathlib import Path
 
 import msgspec
 import pytest
-import structlog
 
 from ragstone.domain.budget import (
     EACH,
@@ -25,6 +24,7 @@ from ragstone.governance.ledger import LeasedLedger, LedgerSettings, Upkeep
 from ragstone.governance.ledger.recovery import recover_journals
 from ragstone.records.memory_budgets import MemoryBudgets
 from tests.clock import VirtualClock
+from tests.conftest import Logged
 from tests.virtual_loop import run, running_clock
 
 ANNA = Spender(tenant="acme", key_id="key_1", user="anna", application="shop")
@@ -572,7 +572,9 @@ def test_a_book_that_is_refused_for_good_does_not_let_the_lease_of_the_present_o
     run(scenario())
 
 
-def test_a_book_that_is_refused_keeps_no_other_from_being_closed(tmp_path: Path) -> None:
+def test_a_book_that_is_refused_keeps_no_other_from_being_closed(
+    tmp_path: Path, logged: Logged
+) -> None:
     async def scenario() -> None:
         site = Site(journals=tmp_path)
         await site.store.put_budget(budget(10_000))
@@ -581,8 +583,8 @@ def test_a_book_that_is_refused_keeps_no_other_from_being_closed(tmp_path: Path)
         refused = site.store.refused = ledger.books.present.holder
         ledger.rotate()
         ledger.settle(await ledger.reserve(ANNA, dollars(100)), dollars(30), [row(ANNA, 30)])
-        with structlog.testing.capture_logs() as lines:
-            await ledger.close()
+        lines = logged("ragstone.governance.ledger.books._log")
+        await ledger.close()
         assert await site.store.settled() == 30
         assert [path.stem for path in tmp_path.iterdir()] == [refused]
         assert [line["holder"] for line in lines] == [refused]

@@ -5,7 +5,6 @@ import ssl
 
 import aiohttp
 import pytest
-import structlog
 
 from ragstone.domain.errors import (
     InvalidSettings,
@@ -21,6 +20,7 @@ from ragstone.domain.errors import (
 from ragstone.models.llms.openai_chat import OpenAIChat
 from ragstone.ports import TextDelta
 from tests.clock import VirtualClock
+from tests.conftest import Logged
 from tests.models.model_server import (
     cut_off_after,
     json_reply,
@@ -109,7 +109,7 @@ async def test_an_unknown_model_names_the_nearest_that_the_server_lists(
 
 
 async def test_a_list_of_models_that_cannot_be_read_is_noted_and_no_other_error(
-    wire, session, server
+    wire, session, server, logged: Logged
 ) -> None:
     async def reply(request):
         if request.path.endswith("/models"):
@@ -117,8 +117,8 @@ async def test_a_list_of_models_that_cannot_be_read_is_noted_and_no_other_error(
         return aiohttp.web.json_response({"error": {"message": "no such model"}}, status=404)
 
     server.reply = reply
-    with structlog.testing.capture_logs() as lines:
-        error = await failure(wire.model(session, server.url))
+    lines = logged("ragstone.models.llms.exchange._log")
+    error = await failure(wire.model(session, server.url))
     assert isinstance(error, ModelNotFound)
     assert "Did you mean" not in str(error)
     assert [(line["log_level"], line["model"], line["reason"]) for line in lines] == [

@@ -16,6 +16,8 @@ from typing import Any
 import aiohttp
 import pytest
 
+from tests.conftest import UNHURRIED
+
 START = [sys.executable, "-m", "ragstone.cli"]
 
 
@@ -42,10 +44,14 @@ class Served:
         with self._news:
             self._news.notify_all()
 
+    def read_to_the_end(self) -> None:
+        """Returns once none of the processes can write any more, so that the pipe may be closed."""
+        self._reading.join(60)
+
     def until(self, there: Callable[[], Any]) -> Any:
         """What `there` gives once it gives something; looks whenever a line is logged."""
         with self._news:
-            assert self._news.wait_for(lambda: there() or not self._reading.is_alive(), 90)
+            assert self._news.wait_for(lambda: there() or not self._reading.is_alive(), 300)
         found = there()
         assert found, "".join(self.lines[-20:])
         return found
@@ -103,7 +109,8 @@ def is_alive(pid: int) -> bool:
 def environment(**settings: str) -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith("RAGSTONE_")}
     more = {f"RAGSTONE_{name}": value for name, value in settings.items()}
-    return {**kept, "RAGSTONE_EMBEDDER__PROVIDER": "fake", "RAGSTONE_LOG__FORMAT": "json", **more}
+    own = {"RAGSTONE_EMBEDDER__PROVIDER": "fake", "RAGSTONE_LOG__FORMAT": "json"}
+    return {**kept, **UNHURRIED, **own, **more}
 
 
 @contextmanager
@@ -119,6 +126,7 @@ def serving(home: Path, workers: int, **settings: str) -> Iterator[Served]:
             for pid in served.everyone():
                 os.kill(pid, signal.SIGKILL)
             process.kill()
+            served.read_to_the_end()
 
 
 Serve = Callable[..., Served]

@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import subprocess
+import time
 from pathlib import Path
 
 import aiohttp
@@ -14,6 +15,11 @@ from ragstone.home import read_server
 from tests.processes.conftest import START, Model, Serve, Served, environment, is_alive
 
 TEXTS = {"returns": "You may return full-price items within 45 days.", "care": "Wash wool cold."}
+
+
+_WAITED_FOR_SECONDS = 4.0
+"""A restart that takes no longer is waited for by every question. On a busy machine it takes as long
+as the index may, which is five seconds, or more: then questions may end with a reason."""
 
 
 async def _gone(pids: list[int]) -> None:
@@ -41,15 +47,18 @@ async def test_no_question_fails_while_the_engine_is_killed(serve: Serve) -> Non
             number += 100
 
     visitors = [asyncio.create_task(visitor(number)) for number in range(6)]
-    await asyncio.sleep(0.3)
+    while (200, "[]") not in seen:
+        await asyncio.sleep(0.02)
+    began = time.monotonic()
     os.kill(engine, signal.SIGKILL)
     await served.ingest({"later": "Sent while the engine was being started again."})
+    in_time = time.monotonic() - began < _WAITED_FOR_SECONDS
     assert len(served.started("engine")) == 2
     stop.set()
     await asyncio.gather(*visitors)
     # A restart that takes long leaves questions with their words alone, and says so.
-    assert {status for status, _ in seen} == {200}, seen
-    assert (200, "[]") in seen
+    failed = [said for status, said in seen if status != 200]
+    assert not failed if in_time else all("'retriable': True" in said for said in failed), failed
     _, documents = await served.ask("GET", "/v1/documents?collection=help")
     assert len(documents["documents"]) == 3
     info = read_server(served.home)
@@ -179,9 +188,7 @@ async def test_why_the_engine_cannot_start_is_said_once(
 
 
 def _run(command: list[str], folder: Path) -> dict[str, str]:
-    done = subprocess.run(
-        command, cwd=folder, env=environment(), capture_output=True, text=True, timeout=120
-    )
+    done = subprocess.run(command, cwd=folder, env=environment(), capture_output=True, text=True)
     assert done.returncode == 1, done.stderr
     error = json.loads(done.stdout)["error"]
     return dict(error)

@@ -237,7 +237,7 @@ class Process:
         theirs.close()
 
     def hear(self) -> Any:
-        assert self.pipe.poll(60), "the process says nothing"
+        assert self.pipe.poll(300), "the process says nothing"
         return self.pipe.recv()
 
     def kill(self) -> None:

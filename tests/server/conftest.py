@@ -97,7 +97,9 @@ async def start(tmp_path: Path) -> AsyncIterator[Start]:
             values: dict[str, Any] = {
                 "home": home or tmp_path / f"home{count}",
                 "embedder": {"provider": "fake"},
+                "ladder": {"enabled": False},  # the machine of the tests may be busy
                 **groups,
+                "admission": {"interval_seconds": 600, **groups.get("admission", {})},
             }
             system = await stack.enter_async_context(open_system(Settings.model_validate(values)))
             started: asyncio.Future[str] = asyncio.get_running_loop().create_future()

@@ -81,7 +81,7 @@ async def test_leaving_a_whole_answer_ends_the_work_and_settles_it(
 
 @pytest.mark.parametrize("stream", [True, False])
 async def test_leaving_the_queue_frees_the_place_in_it(start: Start, stream: bool) -> None:
-    running = await start(admission={"concurrency": 1, "interval_seconds": 60})
+    running = await start(admission={"concurrency": 1})
     await running.ingest({"returns": POLICY})
     model = _stuck(running)
     admission = running.system.services.admission

@@ -28,7 +28,7 @@ async def test_at_rest_no_rung_is_taken_and_every_breaker_is_closed(start: Start
 
 
 async def test_it_counts_what_runs_and_what_waits(start: Start) -> None:
-    running = await start(admission={"concurrency": 1, "interval_seconds": 60})
+    running = await start(admission={"concurrency": 1})
     admission = running.system.services.admission
     async with admission.admit(LOCAL_OPERATOR, priority="standard", weight=1, deadline=inf):
         body = {"input": "returns", "model": "fake"}

@@ -165,7 +165,7 @@ def test_processes_together_let_in_exactly_the_limit(path: Path) -> None:
     asking = [processes.Process(target=_ask, args=(path, LIMIT, told)) for _ in range(3)]
     for process in asking:
         process.start()
-    counts = [told.get(timeout=60) for _ in asking]
+    counts = [told.get(timeout=300) for _ in asking]
     for process in asking:
         process.join()
     # On a machine so busy that a turn takes tens of milliseconds, one counts by itself.
@@ -179,7 +179,7 @@ def test_one_that_is_killed_during_its_turn_leaves_it(path: Path, shared: Shared
     told: Queue[int] = processes.Queue()
     process = processes.Process(target=_keep, args=(path, told))
     process.start()
-    told.get(timeout=60)
+    told.get(timeout=300)
     with pytest.raises(TableUnavailable):
         shared.begin()
     process.kill()
@@ -199,7 +199,7 @@ def test_killed_processes_leave_nothing_locked_and_nothing_open(path: Path) -> N
         process.start()
         assert process.pid is not None
         for _ in range(3 + 5 * number):
-            told.get(timeout=60)
+            told.get(timeout=300)
         os.kill(process.pid, signal.SIGKILL)
         process.join()
         buckets.begin()  # raises where it is locked
