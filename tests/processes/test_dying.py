@@ -18,8 +18,8 @@ TEXTS = {"returns": "You may return full-price items within 45 days.", "care": "
 
 
 _WAITED_FOR_SECONDS = 4.0
-"""A restart that takes no longer is waited for by every question. On a busy machine it takes as long
-as the index may, which is five seconds, or more: then questions may end with a reason."""
+"""A restart that takes no longer is waited for by every question. On a busy machine it takes as
+long as the index may, which is five seconds, or more: then questions may end with a reason."""
 
 
 async def _gone(pids: list[int]) -> None:
