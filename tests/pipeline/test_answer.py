@@ -15,6 +15,7 @@ from ragstone.models.llms.fake import ScriptedModel
 from ragstone.records.cached import CachedReader
 from tests.clock import VirtualClock
 from tests.pipeline.world import ASKED, TEXT, World
+from tests.virtual_loop import run, running_clock
 
 
 class HangingEmbedder(HashingEmbedder):
@@ -35,31 +36,42 @@ def _model(*deltas: str, **options: Any) -> ScriptedModel:
     return ScriptedModel(deltas, clock=SystemClock(), **options)
 
 
-async def test_an_embedder_that_hangs_leaves_time_for_a_lexical_answer() -> None:
-    world = World()
-    await world.put("help")
-    world.embedder = HangingEmbedder()
-    _, done = await world.ask(seconds=1.0)
-    assert "45 days" in done.answer
-    assert "lexical_only" in done.degraded
+def test_an_embedder_that_hangs_leaves_time_for_a_lexical_answer() -> None:
+    async def scenario() -> None:
+        world = World(clock=running_clock())
+        await world.put("help")
+        world.embedder = HangingEmbedder()
+        _, done = await world.ask(seconds=1.0)
+        assert "45 days" in done.answer
+        assert "lexical_only" in done.degraded
+
+    run(scenario())
 
 
-async def test_an_extract_is_made_of_words_alone_when_its_embeddings_hang() -> None:
-    world = World()
-    await world.put("help")
-    world.embedder = HangingEmbedder()
-    world.embedder.hang_documents = True
-    _, done = await world.ask(seconds=0.5)
-    assert "45 days" in done.answer
-    assert "extract_lexical" in done.degraded
+def test_an_extract_is_made_of_words_alone_when_its_embeddings_hang() -> None:
+    async def scenario() -> None:
+        world = World(clock=running_clock())
+        await world.put("help")
+        world.embedder = HangingEmbedder()
+        world.embedder.hang_documents = True
+        _, done = await world.ask(seconds=0.5)
+        assert "45 days" in done.answer
+        assert "extract_lexical" in done.degraded
+
+    run(scenario())
 
 
-async def test_a_model_slower_than_the_deadline_is_replaced_within_it() -> None:
-    world = World(_model("late [1].", first_delay=60.0))
-    await world.put("help")
-    _, done = await world.ask(seconds=0.5)
-    assert done.answer_kind == "extractive"
-    assert done.degraded == ["extractive_answer"]
+def test_a_model_slower_than_the_deadline_is_replaced_within_it() -> None:
+    async def scenario() -> None:
+        clock = running_clock()
+        late = ScriptedModel(["late [1]."], clock=clock, first_delay=60.0)
+        world = World(late, clock=clock)
+        await world.put("help")
+        _, done = await world.ask(seconds=0.5)
+        assert done.answer_kind == "extractive"
+        assert done.degraded == ["extractive_answer"]
+
+    run(scenario())
 
 
 async def test_a_model_that_breaks_off_is_replaced_where_nobody_saw_it_begin() -> None:
