@@ -176,8 +176,9 @@ class RetrievalSettings(_Group):
     context_tokens: int = Field(default=1500, ge=50, le=200_000)
     """Token budget of the packed passages."""
     compression: float = Field(default=1.0, gt=0, le=1)
-    """Share of the passages' tokens that is sent to the model: the sentences that matter to the
-    question. 1 sends them whole; docs/decisions has the measurement."""
+    """Most of the passages' tokens that is sent to the model, as a share: the sentences that matter
+    to the question, fewer where few stand out. 1 sends them whole; docs/decisions has the
+    measurement."""
     conversation_tokens: int = Field(default=800, ge=0, le=200_000)
     """Token budget of the earlier turns; what does not fit is condensed."""
     default_collection: str = "default"

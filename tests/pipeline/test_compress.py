@@ -41,6 +41,15 @@ def test_a_sentence_keeps_its_heading_and_the_one_it_leans_on() -> None:
     assert "Nothing of interest" not in excerpt.text
 
 
+def test_where_one_sentence_stands_out_less_than_the_share_is_kept() -> None:
+    asked = "Within how many days of delivery can full-price items be returned?"
+    [clear] = compress(asked, [passage(RETURNS)], 0.95)
+    [alike] = compress("Tell me more", [passage(RETURNS)], 0.95)
+    assert "45 days" in clear.text
+    assert "water" not in clear.text
+    assert "water" in alike.text
+
+
 def test_the_same_sentence_is_kept_once_and_another_figure_is_another_sentence() -> None:
     found = [
         passage("Returns take 30 days. They are free.", document="a"),
