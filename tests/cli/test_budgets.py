@@ -10,12 +10,16 @@ import json
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from ragstone.cli.budgets import all_pages
+from ragstone.cli.client import Client
 from ragstone.cli.main import main
+from ragstone.cli.usage import all_pages as usage_report
 from ragstone.domain.budget import Account, AccountReport, LedgerReport, UsageRow, Want
 from ragstone.domain.clock import SystemClock
 from ragstone.domain.usage import Usage
@@ -157,6 +161,18 @@ def test_an_estimate_names_what_it_cannot_read_once(run: Run, tmp_path: Path) ->
     assert told.stderr.startswith("odd.bin cannot be read: it is a binary file")
 
 
+class Paged(Client):
+    """A server that tells what it has in these pages."""
+
+    def __init__(self, path: str, pages: Mapping[str, object]) -> None:
+        self.path, self.told = path, pages
+
+    async def get(self, path: str, query: Mapping[str, str] | None = None) -> Any:
+        assert query is not None
+        assert (path, query["tenant"]) == (self.path, "acme")
+        return self.told[query.get("after", "")]
+
+
 async def test_a_budget_that_goes_on_over_pages_is_one() -> None:
     pages = {
         "": {"budgets": [{"id": "a", "standing": [1]}, {"id": "b", "standing": [2]}], "next": "x"},
@@ -164,14 +180,20 @@ async def test_a_budget_that_goes_on_over_pages_is_one() -> None:
         "y": {"budgets": [{"id": "c", "standing": [4]}], "next": None},
     }
 
-    class Paged:
-        async def get(self, path: str, query: dict[str, str]) -> object:
-            assert (path, query["tenant"]) == ("/v1/budgets", "acme")
-            return pages[query["after"]]
-
-    found = await all_pages(Paged(), {"tenant": "acme"})  # type: ignore[arg-type]
+    found = await all_pages(Paged("/v1/budgets", pages), {"tenant": "acme"})
     assert [(budget["id"], budget["standing"]) for budget in found] == [
         ("a", [1]),
         ("b", [2, 3]),
         ("c", [4]),
     ]
+
+
+async def test_a_usage_report_of_several_pages_is_one() -> None:
+    """A line that came again, since more was used meanwhile, counts as it was told last."""
+    pages = {
+        "": {"total": 6, "lines": [{"by": "ann", "n": 3}, {"by": "bob", "n": 2}], "next": "x"},
+        "x": {"total": 7, "lines": [{"by": "bob", "n": 3}, {"by": "eve", "n": 1}], "next": None},
+    }
+    found = await usage_report(Paged("/v1/usage", pages), {"tenant": "acme"})
+    assert found["total"] == 7
+    assert {line["by"]: line["n"] for line in found["lines"]} == {"ann": 3, "bob": 3, "eve": 1}

@@ -129,6 +129,24 @@ async def test_keys_are_listed_by_age(records: Records) -> None:
     assert await records.keys() == [old, young]
 
 
+async def test_keys_are_listed_in_pages_of_one_tenant_or_of_all(records: Records) -> None:
+    for number, tenant in enumerate(["acme", "other", "acme", "acme", "other"]):
+        key = a_key(f"key_{4 - number}", f"{number}" * 64)  # the ids of the same age fall
+        await records.create_key(
+            msgspec.structs.replace(key, tenant=tenant, created_at=float(number // 3))
+        )
+    assert await records.revoke_key("key_2")
+    everybody = await records.keys()
+    assert [key.id for key in everybody] == ["key_2", "key_3", "key_4", "key_0", "key_1"]
+    of_acme = [key for key in everybody if key.tenant == "acme"]
+    assert await records.keys("acme") == of_acme
+    assert await records.keys("nobody") == []
+    for tenant, whole in ((None, everybody), ("acme", of_acme)):
+        assert await records.keys(tenant, limit=2) == whole[:2]
+        for number, key in enumerate(whole, start=1):
+            assert await records.keys(tenant, limit=2, after=key.place) == whole[number:][:2]
+
+
 async def test_a_key_is_created_once(records: Records) -> None:
     await records.create_key(a_key("one", "1" * 64))
     with pytest.raises(Conflict):

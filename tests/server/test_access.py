@@ -129,6 +129,25 @@ async def test_only_the_local_operator_makes_keys_of_other_tenants(server: Runni
     assert (await server.json("DELETE", path, key=local))[0] == 200
 
 
+async def test_keys_are_listed_in_pages(server: Running) -> None:
+    admin, local = await _key(server, "admin"), server.system.local_token
+    for label in ("till", "shop", "site"):
+        await server.json("POST", "/v1/keys", {"label": label}, key=admin)
+    await server.json("POST", "/v1/keys", {"tenant": "theirs"}, key=local)
+    _, whole = await server.json("GET", "/v1/keys", key=admin)
+    assert (len(whole["keys"]), whole["next"]) == (4, None)
+    _, first = await server.json("GET", "/v1/keys?limit=3", key=admin)
+    assert first["keys"] == whole["keys"][:3]
+    _, last = await server.json("GET", f"/v1/keys?limit=3&after={first['next']}", key=admin)
+    assert last == {"keys": whole["keys"][3:], "next": None}
+    _, theirs = await server.json("GET", "/v1/keys?tenant=theirs", key=local)
+    assert [key["tenant"] for key in theirs["keys"]] == ["theirs"]
+    assert (await server.json("GET", "/v1/keys?tenant=theirs", key=admin))[0] == 403
+    for wrong in ("after=x", "limit=0"):
+        status, refused = await server.json("GET", f"/v1/keys?{wrong}", key=admin)
+        assert (status, refused["error"]["param"]) == (400, wrong.partition("=")[0])
+
+
 async def test_secrets_are_never_listed(server: Running) -> None:
     admin = await _key(server, "admin")
     _, made = await server.json("POST", "/v1/keys", {"label": "till"}, key=admin)

@@ -2,8 +2,10 @@
 
 import csv
 import io
+from base64 import urlsafe_b64encode
 from typing import Any
 
+import msgspec
 import pytest
 
 from ragstone.domain.budget import Account, AccountReport, LedgerReport, UsageRow, Want
@@ -291,6 +293,33 @@ async def test_usage_is_summed(server: Running) -> None:
     assert (earlier["lines"], earlier["until"] - earlier["since"]) == ([], 31.0 * 86_400 + 45_000)
 
 
+@pytest.mark.parametrize("by", ["user", "hour"])
+async def test_usage_is_told_in_pages_of_the_time_of_the_first(server: Running, by: str) -> None:
+    rows = [_row(server, number, user=f"user/{number}?&") for number in range(5)]
+    dear = msgspec.structs.replace(rows[3], nanodollars=9 * CENT)
+    await _used(server, *rows[:3], dear, rows[4])
+    _, whole = await server.json("GET", f"/v1/usage?by={by}&since=24h")
+    assert (len(whole["lines"]), whole["next"]) == (5, None)
+    pages, following = [], ""
+    while following is not None:
+        _, page = await server.json("GET", f"/v1/usage?by={by}&since=24h&limit=2{following}")
+        pages.append(page)
+        following = page["next"] and f"&after={page['next']}"
+    assert [len(page["lines"]) for page in pages] == [2, 2, 1]
+    assert [line for page in pages for line in page["lines"]] == whole["lines"]
+    assert all(page["total"] == whole["total"] for page in pages)
+    assert len({(page["since"], page["until"]) for page in pages}) == 1
+
+
+@pytest.mark.parametrize(
+    "times", [(float("nan"), 1.0), (0.0, float("inf")), (-1.0, 5.0), (0.0, 1e300)]
+)
+async def test_a_page_of_no_time_is_refused(server: Running, times: tuple[float, float]) -> None:
+    word = urlsafe_b64encode(msgspec.msgpack.encode([*times, [0, 0, "ann"]])).decode()
+    status, refused = await server.json("GET", f"/v1/usage?after={word}")
+    assert (status, refused["error"]["param"]) == (400, "after")
+
+
 @pytest.mark.parametrize(
     ("path", "headers"),
     [("/v1/usage?by=user", {"Accept": "text/csv"}), ("/v1/usage?by=user&format=csv", {})],
@@ -324,6 +353,8 @@ async def test_names_in_csv_are_no_formulas(server: Running, name: str) -> None:
         ("since=2026-02-30", "since", "2026-11-01"),
         ("since=1d&until=2d", "since", "not before"),
         ("format=xml", "format", "json or csv"),
+        ("format=csv&limit=5", "limit", "CSV comes whole"),
+        ("after=x", "after", "no page named"),
     ],
 )
 async def test_a_wrong_question_about_usage_is_refused_in_a_clear_sentence(

@@ -119,9 +119,7 @@ def remove_budget(typer_context: typer.Context, budget_id: str) -> None:
 async def all_pages(client: Client, query: dict[str, str]) -> list[dict[str, Any]]:
     """A budget that goes on over several pages is one."""
     budgets: dict[str, dict[str, Any]] = {}
-    page: dict[str, Any] = {"next": ""}
-    while page["next"] is not None:
-        page = await client.get("/v1/budgets", {**query, "limit": "1000", "after": page["next"]})
+    async for page in client.pages("/v1/budgets", query):
         for budget in page["budgets"]:
             known = budgets.setdefault(budget["id"], budget)
             if known is not budget:

@@ -51,6 +51,18 @@ class Client:
     async def get(self, path: str, query: Mapping[str, str] | None = None) -> Any:
         return await self._request("GET", path, query=query)
 
+    async def pages(
+        self, path: str, query: Mapping[str, str] | None = None
+    ) -> AsyncIterator[dict[str, Any]]:
+        """Of what is listed there, to the last."""
+        asked = {"limit": "1000", **(query or {})}
+        while True:
+            page = await self.get(path, asked)
+            yield page
+            if page["next"] is None:
+                return
+            asked["after"] = page["next"]
+
     async def text(self, path: str, query: Mapping[str, str]) -> str:
         async with self._session.get(path, params=query) as response:
             if response.status >= 400:

@@ -139,13 +139,8 @@ def list_documents(typer_context: typer.Context, collection: Collection = None) 
 
     async def work(client: Client) -> list[dict[str, Any]]:
         query = {"collection": collection} if collection else {}
-        found: list[dict[str, Any]] = []
-        while True:
-            page = await client.get("/v1/documents", query)
-            found += page["documents"]
-            if page["next"] is None:
-                return found
-            query = {**query, "after": page["next"]}
+        pages = client.pages("/v1/documents", query)
+        return [document async for page in pages for document in page["documents"]]
 
     context = context_of(typer_context)
     columns = ("id", "external_id", "title", "chunk_count")

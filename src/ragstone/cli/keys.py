@@ -75,8 +75,7 @@ def list_keys(typer_context: typer.Context) -> None:
     """All keys, without their secrets."""
 
     async def work(client: Client) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = (await client.get("/v1/keys"))["keys"]
-        return found
+        return [key async for page in client.pages("/v1/keys") for key in page["keys"]]
 
     context = context_of(typer_context)
     columns = (

@@ -188,6 +188,15 @@ class Spent(msgspec.Struct, frozen=True, kw_only=True):
 UsageBy = Literal["tenant", "application", "model", "key", "user", "day", "hour"]
 
 
+class UsagePlace(msgspec.Struct, frozen=True, array_like=True, order=True):
+    """Where a line stands in a usage report: they are in the order of these fields."""
+
+    nanodollars: int
+    tokens: int
+    """Both below 0, so that the dearest is first; 0 where the report is in the order of time."""
+    by: str
+
+
 class UsageTotal(msgspec.Struct, frozen=True, kw_only=True):
     """A line of a usage report."""
 
@@ -198,3 +207,9 @@ class UsageTotal(msgspec.Struct, frozen=True, kw_only=True):
     usage: Usage
     nanodollars: int
     saved_nanodollars: int
+
+    def place(self, by: UsageBy) -> UsagePlace:
+        """In a report that was asked for by that."""
+        if by in ("day", "hour"):
+            return UsagePlace(0, 0, self.by)
+        return UsagePlace(-self.nanodollars, -self.usage.tokens, self.by)

@@ -32,7 +32,7 @@ from ragstone.ports.models import (
     Reranker,
     TextDelta,
 )
-from ragstone.ports.records import ApiKey, Records, RecordsReader, Tombstone
+from ragstone.ports.records import ApiKey, KeyPlace, Records, RecordsReader, Tombstone
 
 __all__ = [
     "LEASE_ANSWER_SECONDS",
@@ -50,6 +50,7 @@ __all__ = [
     "Index",
     "KeepingEmbedder",
     "Kept",
+    "KeyPlace",
     "LanguageModel",
     "Ledger",
     "ModelChosen",

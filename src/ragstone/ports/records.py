@@ -29,6 +29,17 @@ class ApiKey(msgspec.Struct, frozen=True, kw_only=True):
     tokens_per_minute: int | None = None
     """None: as the settings say for every key. 0: as many as it likes."""
 
+    @property
+    def place(self) -> "KeyPlace":
+        return KeyPlace(self.created_at, self.id)
+
+
+class KeyPlace(msgspec.Struct, frozen=True, array_like=True, order=True):
+    """Where a key stands among all: they are in the order of these fields."""
+
+    created_at: float
+    id: str
+
 
 class Tombstone(msgspec.Struct, frozen=True, kw_only=True):
     """A deletion that the index must still hear of."""
@@ -177,6 +188,17 @@ class Records(RecordsReader, Protocol):
 
         Raises `UnknownJob`.
         """
+        ...
+
+    async def keys(
+        self,
+        tenant: str | None = None,
+        *,
+        limit: int | None = None,
+        after: KeyPlace | None = None,
+    ) -> list[ApiKey]:
+        """Also those that were revoked. Of all tenants where `tenant` is None. In the order of
+        their places, at most `limit`, beginning behind `after`."""
         ...
 
     async def create_key(self, key: ApiKey) -> None: ...

@@ -13,7 +13,7 @@ from typing import Any, Final, TypeVar
 from ragstone.domain.collection import Collection, EmbedderIdentity
 from ragstone.domain.document import Document, DocumentSource
 from ragstone.domain.job import DocumentError, Job, JobCounts, JobState
-from ragstone.ports import ApiKey, Clock, Records, RecordsReader, Tombstone
+from ragstone.ports import ApiKey, Clock, KeyPlace, Records, RecordsReader, Tombstone
 from ragstone.records.expiring import ExpiringMap
 
 TTL_SECONDS: Final = 1.0
@@ -239,6 +239,15 @@ class CachedRecords(CachedReader):
         await self._inner.update_job(
             job_id, state=state, counts=counts, errors=errors, attempts=attempts
         )
+
+    async def keys(
+        self,
+        tenant: str | None = None,
+        *,
+        limit: int | None = None,
+        after: KeyPlace | None = None,
+    ) -> list[ApiKey]:
+        return await self._inner.keys(tenant, limit=limit, after=after)
 
     async def create_key(self, key: ApiKey) -> None:
         with self._changing_keys():

@@ -1,10 +1,25 @@
 """API keys. Functions over a connection inside a transaction."""
 
-from sqlalchemy import Connection, RowMapping, insert, or_, select, update
+from typing import Final
 
-from ragstone.ports import ApiKey
+from sqlalchemy import (
+    Connection,
+    Double,
+    RowMapping,
+    insert,
+    literal,
+    or_,
+    select,
+    tuple_,
+    update,
+)
+
+from ragstone.ports import ApiKey, KeyPlace
 from ragstone.records.refusals import already_there
+from ragstone.records.tables import Name
 from ragstone.records.tables import api_keys as table
+
+_ORDER: Final = (table.c.created_at, table.c.id)
 
 
 def create(connection: Connection, key: ApiKey) -> None:
@@ -39,9 +54,16 @@ def find_active(connection: Connection, sha256: str) -> ApiKey | None:
     return None if row is None else _key(row)
 
 
-def all_keys(connection: Connection) -> list[ApiKey]:
-    rows = connection.execute(select(table).order_by(table.c.created_at, table.c.id))
-    return [_key(row) for row in rows.mappings()]
+def listed(
+    connection: Connection, tenant: str | None, *, limit: int | None, after: KeyPlace | None
+) -> list[ApiKey]:
+    query = select(table).order_by(*_ORDER).limit(limit)
+    if tenant is not None:
+        query = query.where(table.c.tenant == tenant)
+    if after is not None:
+        place = (literal(after.created_at, Double), literal(after.id, Name))
+        query = query.where(tuple_(*_ORDER) > tuple_(*place))
+    return [_key(row) for row in connection.execute(query).mappings()]
 
 
 def revoke(connection: Connection, key_id: str, *, now: float) -> bool:

@@ -8,7 +8,7 @@ import msgspec
 from ragstone.domain.collection import Collection, EmbedderIdentity
 from ragstone.domain.document import Document, DocumentSource
 from ragstone.domain.job import TERMINAL_STATES, DocumentError, Job, JobCounts, JobState
-from ragstone.ports import ApiKey, Clock, Tombstone
+from ragstone.ports import ApiKey, Clock, KeyPlace, Tombstone
 from ragstone.records.refusals import (
     already_there,
     collection_deleted,
@@ -232,8 +232,19 @@ class MemoryRecords:
                 return key
         return None
 
-    async def keys(self) -> list[ApiKey]:
-        return sorted(self._keys.values(), key=lambda key: (key.created_at, key.id))
+    async def keys(
+        self,
+        tenant: str | None = None,
+        *,
+        limit: int | None = None,
+        after: KeyPlace | None = None,
+    ) -> list[ApiKey]:
+        found = [
+            key
+            for key in self._keys.values()
+            if tenant in (None, key.tenant) and (after is None or key.place > after)
+        ]
+        return sorted(found, key=lambda key: key.place)[:limit]
 
     async def revoke_key(self, key_id: str) -> bool:
         key = self._keys.get(key_id)

@@ -8,7 +8,7 @@ from sqlalchemy import Connection, Engine
 from ragstone.domain.collection import Collection, EmbedderIdentity
 from ragstone.domain.document import Document, DocumentSource
 from ragstone.domain.job import DocumentError, Job, JobCounts, JobState
-from ragstone.ports import ApiKey, BudgetRecords, Clock, Tombstone
+from ragstone.ports import ApiKey, BudgetRecords, Clock, KeyPlace, Tombstone
 from ragstone.records import collection_rows, document_rows, job_rows, key_rows
 from ragstone.records.engine import open_engine
 from ragstone.records.failures import translated
@@ -171,8 +171,14 @@ class SqlRecords:
     async def key_by_hash(self, sha256: str) -> ApiKey | None:
         return await self._read(lambda c: key_rows.find_active(c, sha256))
 
-    async def keys(self) -> list[ApiKey]:
-        return await self._read(key_rows.all_keys)
+    async def keys(
+        self,
+        tenant: str | None = None,
+        *,
+        limit: int | None = None,
+        after: KeyPlace | None = None,
+    ) -> list[ApiKey]:
+        return await self._read(lambda c: key_rows.listed(c, tenant, limit=limit, after=after))
 
     async def revoke_key(self, key_id: str) -> bool:
         now = self._clock.time()

@@ -12,9 +12,6 @@ from ragstone.records.storable import storable_text
 HOUR: Final = 3_600
 DAY: Final = 86_400
 
-ByTime = ("day", "hour")
-"""Reports in the order of time; all others begin with the dearest."""
-
 
 def whole_hours(since: float, until: float) -> tuple[int, int]:
     """The first hour, and the end (not part of it), of what a report sums up."""
@@ -54,6 +51,5 @@ def storable_row(row: UsageRow) -> UsageRow:
 
 
 def in_order(totals: list[UsageTotal], by: UsageBy) -> list[UsageTotal]:
-    if by in ByTime:
-        return sorted(totals, key=lambda total: total.by)
-    return sorted(totals, key=lambda total: (-total.nanodollars, -total.usage.tokens, total.by))
+    """By time, or the dearest first."""
+    return sorted(totals, key=lambda total: total.place(by))

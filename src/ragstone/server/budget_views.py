@@ -1,16 +1,13 @@
 """Budgets as they are told, and in pages."""
 
-from base64 import urlsafe_b64decode, urlsafe_b64encode
 from itertools import groupby
-from typing import Any, Final
+from typing import Any
 
 import msgspec
 
-from ragstone.domain.budget import Budget, BudgetPeriod, BudgetScope, Spent, SpentPlace
-from ragstone.domain.errors import InvalidRequest
+from ragstone.domain.budget import Budget, BudgetPeriod, BudgetScope, Spent
 from ragstone.domain.usage import dollars_text
-
-_PLACE: Final = msgspec.msgpack.Decoder(SpentPlace)
+from ragstone.server.pages import word_for
 
 
 class Quantity(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -70,25 +67,9 @@ class BudgetsResponse(msgspec.Struct, frozen=True):
 
 def budgets_page(lines: list[Spent], limit: int) -> BudgetsResponse:
     """Of the first `limit` lines; more are there if there are more."""
-    following = _word_for(lines[limit - 1].place) if len(lines) > limit else None
+    following = word_for(lines[limit - 1].place) if len(lines) > limit else None
     grouped = groupby(lines[:limit], key=lambda line: line.budget.id)
     return BudgetsResponse([_line(list(group)) for _, group in grouped], following)
-
-
-def place_of(word: str) -> SpentPlace:
-    """Raises `InvalidRequest` for what no page named as `next`."""
-    try:
-        return _PLACE.decode(urlsafe_b64decode(word + "=" * (-len(word) % 4)))
-    except (ValueError, msgspec.MsgspecError):
-        raise InvalidRequest(
-            f"`after` is {word[:40]!r}, which no page named.",
-            remedy="Give the `next` of the page before, or leave it out for the first page.",
-            field="after",
-        ) from None
-
-
-def _word_for(place: SpentPlace) -> str:
-    return urlsafe_b64encode(msgspec.msgpack.encode(place)).decode().rstrip("=")
 
 
 def view(budget: Budget) -> BudgetView:

@@ -14,14 +14,16 @@ from ragstone.domain.budget import (
     BudgetPeriod,
     BudgetScope,
     BudgetUnit,
+    SpentPlace,
     budget_id_of,
 )
 from ragstone.domain.errors import Forbidden, InvalidRequest, UnknownBudget, did_you_mean
 from ragstone.domain.usage import NANODOLLARS
 from ragstone.ingest.funds import APPLICATION as INGESTION
-from ragstone.server.budget_views import budgets_page, place_of, view
+from ragstone.server.budget_views import budgets_page, view
 from ragstone.server.call import Call
 from ragstone.server.documents import Deleted
+from ragstone.server.pages import place_of
 from ragstone.server.parameters import page_size
 from ragstone.server.tenants import managed_tenant, tenants_in_view
 
@@ -70,6 +72,7 @@ class BudgetRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 _REQUEST = msgspec.json.Decoder(BudgetRequest)
+_PLACES: Final = msgspec.msgpack.Decoder(SpentPlace)
 
 
 async def put_budget(call: Call) -> Response:
@@ -79,8 +82,8 @@ async def put_budget(call: Call) -> Response:
     budget = _budget(wanted, tenant, now=call.system.clock.time())
     _require_right_to_change(call, budget)
     if budget.scope == "key":
-        keys = await call.system.records.keys()
-        _require_known(budget, [key.id for key in keys if key.tenant == tenant])
+        keys = await call.system.records.keys(tenant)
+        _require_known(budget, [key.id for key in keys])
     elif budget.scope == "application":
         _require_known(budget, APPLICATION_NAMES)
     most = call.system.settings.budgets.most_per_tenant
@@ -93,7 +96,7 @@ async def get_budgets(call: Call) -> Response:
     query = call.request.query_params
     tenant = tenants_in_view(call, query.get("tenant"))
     limit = page_size(query.get("limit"))
-    after = place_of(query["after"]) if query.get("after") else None
+    after = place_of(query.get("after"), _PLACES)
     lines = await call.system.budgets.spent(tenant, limit=limit + 1, after=after)
     return call.json(budgets_page(lines, limit))
 

@@ -1,6 +1,6 @@
 """API keys over HTTP: made, listed and revoked with the scope `admin`."""
 
-from typing import Annotated
+from typing import Annotated, Final
 
 import msgspec
 from starlette.responses import Response
@@ -8,9 +8,12 @@ from starlette.responses import Response
 from ragstone.domain.errors import Forbidden, NotFound
 from ragstone.domain.principal import Priority, Scope
 from ragstone.governance.keys import new_key
-from ragstone.ports import ApiKey
+from ragstone.ports import ApiKey, KeyPlace
 from ragstone.server.call import Call
 from ragstone.server.documents import Deleted
+from ragstone.server.pages import place_of, word_for
+from ragstone.server.parameters import page_size
+from ragstone.server.tenants import tenants_in_view
 
 _Name = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
 _PerMinute = Annotated[int, msgspec.Meta(ge=0, le=10**12)]
@@ -62,17 +65,21 @@ class NewKey(msgspec.Struct, frozen=True):
 
 
 class KeysResponse(msgspec.Struct, frozen=True):
+    """A page of keys; pass `next` as `after` for the following one."""
+
     keys: list[KeyView]
+    next: str | None
 
 
 _REQUEST = msgspec.json.Decoder(KeyRequest)
+_PLACES: Final = msgspec.msgpack.Decoder(KeyPlace)
 
 
 async def post_key(call: Call) -> Response:
     """Make an API key. From the first one on, every request needs a key."""
     wanted = await call.body(_REQUEST)
     tenant = wanted.tenant or call.principal.tenant
-    if not _manages(call, tenant):
+    if call.principal.key_id is not None and tenant != call.principal.tenant:
         raise Forbidden(
             "A key makes keys of its own tenant only.",
             remedy="Run `ragstone keys create --tenant` on the server's machine.",
@@ -95,26 +102,27 @@ async def post_key(call: Call) -> Response:
 
 
 async def get_keys(call: Call) -> Response:
-    """The keys of the caller's tenant (on the server's machine: all), without their secrets."""
-    keys = await call.system.records.keys()
-    return call.json(KeysResponse([_view(key) for key in keys if _manages(call, key.tenant)]))
+    """The keys of the caller's tenant (on the server's machine: all), without their secrets, in
+    pages."""
+    query = call.request.query_params
+    tenant = tenants_in_view(call, query.get("tenant"))
+    limit = page_size(query.get("limit"))
+    after = place_of(query.get("after"), _PLACES)
+    keys = await call.system.records.keys(tenant, limit=limit + 1, after=after)
+    following = word_for(keys[limit - 1].place) if len(keys) > limit else None
+    return call.json(KeysResponse([_view(key) for key in keys[:limit]], following))
 
 
 async def delete_key(call: Call) -> Response:
     """Revoke a key; it is refused within a second."""
     key_id = call.request.path_params["key_id"]
-    keys = {key.id: key.tenant for key in await call.system.records.keys()}
-    managed = key_id in keys and _manages(call, keys[key_id])
+    keys = await call.system.records.keys(tenants_in_view(call, None))
+    managed = any(key.id == key_id for key in keys)
     if not managed or not await call.system.records.revoke_key(key_id):
         raise NotFound(
             f"There is no key {key_id[:80]!r} to revoke.", remedy="List them with GET /v1/keys."
         )
     return call.json(Deleted(key_id))
-
-
-def _manages(call: Call, tenant: str) -> bool:
-    """The local operator, who holds no key, manages every tenant's."""
-    return call.principal.key_id is None or call.principal.tenant == tenant
 
 
 def _view(key: ApiKey) -> KeyView:

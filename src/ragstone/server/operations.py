@@ -218,6 +218,7 @@ OPERATIONS: tuple[Operation, ...] = (
         scope="admin",
         tag="Keys",
         response=keys.KeysResponse,
+        query=("tenant", "limit", "after"),
     ),
     Operation(
         method="DELETE",
@@ -261,7 +262,7 @@ OPERATIONS: tuple[Operation, ...] = (
         tag="Budgets and usage",
         response=usage.UsageResponse,
         csv=True,
-        query=("by", "since", "until", "tenant", "format"),
+        query=("by", "since", "until", "tenant", "format", "limit", "after"),
     ),
     Operation(
         method="GET",

@@ -4,16 +4,19 @@ import asyncio
 import csv
 import io
 import re
+from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Final
+from typing import Annotated, Final, NamedTuple
 
 import msgspec
 from starlette.responses import Response
 
-from ragstone.domain.budget import UsageBy, UsageTotal
+from ragstone.domain.budget import UsageBy, UsagePlace, UsageTotal
 from ragstone.domain.errors import InvalidRequest, did_you_mean
 from ragstone.domain.usage import Usage, dollars_text
 from ragstone.server.call import Call
+from ragstone.server.pages import place_of, word_for
+from ragstone.server.parameters import page_size
 from ragstone.server.tenants import tenants_in_view
 
 BY: Final[dict[str, UsageBy]] = {
@@ -30,6 +33,8 @@ BY: Final[dict[str, UsageBy]] = {
 _SINCE: Final = "7d"
 _AGO: Final = re.compile(r"(\d{1,6})([hdw])")
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
+_UnixSeconds = Annotated[float, msgspec.Meta(ge=0, le=253_402_300_800)]
+"""To the year 9999."""
 _SECONDS: Final = {"h": 3_600, "d": 86_400, "w": 7 * 86_400}
 
 
@@ -62,6 +67,8 @@ class UsageLine(UsageSum, frozen=True, kw_only=True):
 
 
 class UsageResponse(msgspec.Struct, frozen=True, kw_only=True):
+    """A page of lines; pass `next` as `after` for the following one."""
+
     by: UsageBy
     since: float
     until: float
@@ -69,32 +76,62 @@ class UsageResponse(msgspec.Struct, frozen=True, kw_only=True):
     lines: list[UsageLine]
     """The dearest first, or by time."""
     total: UsageSum
+    """Of the lines of all pages."""
+    next: str | None
+
+
+class _Place(msgspec.Struct, frozen=True, array_like=True):
+    """Behind which a page begins, in the time of the first one: `7d` moves on with the clock."""
+
+    since: _UnixSeconds
+    until: _UnixSeconds
+    line: UsagePlace
+
+
+class _Asked(NamedTuple):
+    by: UsageBy
+    since: float
+    until: float
+    limit: int
+    after: UsagePlace | None
+
+
+_PLACES: Final = msgspec.msgpack.Decoder(_Place)
 
 
 async def get_usage(call: Call) -> Response:
     """Usage of the caller's tenant (on the server's machine: of all), summed by `by`, from
-    `since` (such as `7d`, `36h` or `2026-11-01`, in UTC) to `until`; as CSV for
-    `Accept: text/csv` or `format=csv`."""
+    `since` (such as `7d`, `36h` or `2026-11-01`, in UTC) to `until`, in pages; as CSV, and whole,
+    for `Accept: text/csv` or `format=csv`."""
     query = call.request.query_params
-    by = _by(query.get("by", "day"))
-    now = call.system.clock.time()
+    asked = _asked(query, call.system.clock.time())
+    as_csv = _wants_csv(call)
+    tenant = tenants_in_view(call, query.get("tenant"))
+    totals = await call.system.budgets.usage(
+        tenant, by=asked.by, since=asked.since, until=asked.until
+    )
+    # Of a hundred thousand users that is a second's work, which is not the event loop's.
+    if as_csv:
+        told, kind = await asyncio.to_thread(_csv, asked.by, totals), "text/csv; charset=utf-8"
+    else:
+        told, kind = await asyncio.to_thread(_json, asked, totals), "application/json"
+    headers = {"X-Trace-Id": call.trace.id, "X-Content-Type-Options": "nosniff"}
+    return Response(told, 200, headers, kind)
+
+
+def _asked(query: Mapping[str, str], now: float) -> _Asked:
+    """Raises `InvalidRequest`."""
+    by, limit = _by(query.get("by", "day")), page_size(query.get("limit"))
+    after = place_of(query.get("after"), _PLACES)
+    if after is not None:
+        return _Asked(by, after.since, after.until, limit, after.line)
     since = _moment(query.get("since") or _SINCE, "since", now)
     until = _moment(query["until"], "until", now) if query.get("until") else now
     if since >= until:
         raise InvalidRequest(
             "`since` is not before `until`.", remedy="Give an earlier `since`.", field="since"
         )
-    as_csv = _wants_csv(call)
-    tenant = tenants_in_view(call, query.get("tenant"))
-    totals = await call.system.budgets.usage(tenant, by=by, since=since, until=until)
-    # Of a hundred thousand users that is a second's work, which is not the event loop's.
-    if as_csv:
-        told, kind = await asyncio.to_thread(_csv, by, totals), "text/csv; charset=utf-8"
-    else:
-        told = await asyncio.to_thread(_json, by, since, until, totals)
-        kind = "application/json"
-    headers = {"X-Trace-Id": call.trace.id, "X-Content-Type-Options": "nosniff"}
-    return Response(told, 200, headers, kind)
+    return _Asked(by, since, until, limit, None)
 
 
 def _by(word: str) -> UsageBy:
@@ -125,19 +162,39 @@ def _moment(text: str, field: str, now: float) -> float:
 
 
 def _wants_csv(call: Call) -> bool:
-    wanted = call.request.query_params.get("format")
-    if wanted is None:
-        return "text/csv" in call.request.headers.get("accept", "")
-    if wanted not in ("json", "csv"):
+    query = call.request.query_params
+    wanted = query.get("format")
+    if wanted not in (None, "json", "csv"):
         raise InvalidRequest(
             f"`format` is {wanted[:40]!r}.", remedy="Give json or csv.", field="format"
         )
-    return wanted == "csv"
+    is_csv = wanted == "csv" or (
+        wanted is None and "text/csv" in call.request.headers.get("accept", "")
+    )
+    paged = next((name for name in ("limit", "after") if name in query), None)
+    if is_csv and paged:
+        raise InvalidRequest(
+            f"CSV comes whole, and `{paged}` is given.",
+            remedy="Leave it out, or ask for JSON.",
+            field=paged,
+        )
+    return is_csv
 
 
-def _json(by: UsageBy, since: float, until: float, totals: list[UsageTotal]) -> bytes:
-    lines = [_line(total) for total in totals]
-    told = UsageResponse(by=by, since=since, until=until, lines=lines, total=_sum(totals))
+def _json(asked: _Asked, totals: list[UsageTotal]) -> bytes:
+    by, after = asked.by, asked.after
+    left = [total for total in totals if after is None or total.place(by) > after]
+    page, following = left[: asked.limit], None
+    if len(left) > asked.limit:
+        following = word_for(_Place(asked.since, asked.until, page[-1].place(by)))
+    told = UsageResponse(
+        by=by,
+        since=asked.since,
+        until=asked.until,
+        lines=[_line(total) for total in page],
+        total=_sum(totals),
+        next=following,
+    )
     return msgspec.json.encode(told)
 
 

@@ -130,7 +130,7 @@ async def charged(site: Site, by: str, tenant: str = "acme") -> dict[str, int]:
     end, same = now() + _SETTLE_SECONDS, 0
     before: dict[str, int] = {}
     while same < _QUIET_LOOKS and now() < end:
-        told = await site.call("GET", f"/v1/usage?by={by}&since=2d&tenant={tenant}")
+        told = await site.call("GET", f"/v1/usage?by={by}&since=2d&tenant={tenant}&limit=1000")
         found = {line["by"]: int(line["nanodollars"]) for line in told["lines"]}
         same = same + 1 if found == before else 0
         before = found
