@@ -23,7 +23,7 @@ async def shared_cache(redis_url: str) -> AsyncIterator[ValkeyCache]:
     """Over a real server; generous with time, since the machine of the tests may be busy."""
     async with Redis.from_url(redis_url) as raw:
         await raw.flushdb()
-    cache = ValkeyCache(redis_url, prefix="test", timeout_seconds=5, clock=SystemClock())
+    cache = ValkeyCache(redis_url, prefix="test", timeout_seconds=60, clock=SystemClock())
     yield cache
     await cache.close()
 

@@ -31,7 +31,7 @@ async def raw(redis_url: str) -> AsyncIterator[Redis]:
     await client.aclose()
 
 
-def over(url: str, seconds: float = 5.0) -> ValkeyCache:
+def over(url: str, seconds: float = 60.0) -> ValkeyCache:
     return ValkeyCache(url, prefix="test", timeout_seconds=seconds, clock=SystemClock())
 
 
@@ -78,7 +78,7 @@ async def test_corrupt_and_exchanged_values_are_misses(
 async def test_entries_and_the_books_about_them_expire(redis_url: str, raw: Redis) -> None:
     await raw.flushdb()
     clock = VirtualClock()
-    cache = ValkeyCache(redis_url, prefix="test", timeout_seconds=5, clock=clock)
+    cache = ValkeyCache(redis_url, prefix="test", timeout_seconds=60, clock=clock)
     await cache.put(b"long", b"v", ttl=10_000, group="g")
     await cache.put(b"short", b"v", ttl=0.001, group="g")
     await cache.put(b"short", b"v", ttl=0.001, group="h")
@@ -97,7 +97,7 @@ async def test_clocks_that_differ_hide_no_entry(redis_url: str, raw: Redis, apar
     clock, other = VirtualClock(), VirtualClock()
     (other if apart > 0 else clock).advance(abs(apart))
     writer, eraser = (
-        ValkeyCache(redis_url, prefix="test", timeout_seconds=5, clock=time)
+        ValkeyCache(redis_url, prefix="test", timeout_seconds=60, clock=time)
         for time in (clock, other)
     )
     await writer.put(KEY, b"value", ttl=60, group="g")
@@ -140,7 +140,7 @@ async def test_every_entry_is_listed_again_whatever_was_evicted(policy: str) -> 
     options = ("--maxmemory", "3mb", "--maxmemory-policy", policy)
     with redis_server(*options) as url:
         clock = VirtualClock()
-        cache = ValkeyCache(url, prefix="te*t[1]", timeout_seconds=5, clock=clock)
+        cache = ValkeyCache(url, prefix="te*t[1]", timeout_seconds=60, clock=clock)
         raw, rng = Redis.from_url(url), random.Random(4)
         try:
             for _ in range(4):
@@ -251,7 +251,7 @@ async def test_a_long_walk_goes_on_where_it_was_left_and_then_rests(
 ) -> None:
     groups = await _unlisted(shared_cache, raw, 1_200)
     clock = VirtualClock()
-    cache = ValkeyCache(redis_url, prefix="test", timeout_seconds=5, clock=clock)
+    cache = ValkeyCache(redis_url, prefix="test", timeout_seconds=60, clock=clock)
     slow, found, calls = _Slow(cache, clock), list[str](), 0
     began = clock.monotonic()
     while not cache._walks._next_walk:
@@ -278,7 +278,7 @@ async def test_a_walk_that_fails_rests_tells_what_it_found_and_goes_on(
 ) -> None:
     groups = await _unlisted(shared_cache, raw, 1_200)
     clock = VirtualClock()
-    cache = ValkeyCache(redis_url, prefix="test", timeout_seconds=5, clock=clock)
+    cache = ValkeyCache(redis_url, prefix="test", timeout_seconds=60, clock=clock)
     slow = _Slow(cache, clock, fails=7)
     found = await cache.found_again()
     while slow.told < 7:
@@ -457,11 +457,11 @@ async def test_a_server_that_fails_costs_a_few_misses_and_then_nothing(
 async def test_the_breaker_lets_a_healed_server_back(redis_url: str) -> None:
     clock = SystemClock()
     async with proxy_to(redis_url) as (proxy, url):
-        store = over(url, 1.0)
+        store = over(url)
         settings = BreakerSettings(calls=3, open_seconds=0.01)
         breaker = Breaker("cache", settings, clock=clock, random=random.Random(1))
         cache = GuardedCache(
-            store, Dependency("cache", clock=clock, breaker=breaker), clock=clock, seconds=1.0
+            store, Dependency("cache", clock=clock, breaker=breaker), clock=clock, seconds=60.0
         )
         await _hide(proxy, "down")
         for _ in range(5):

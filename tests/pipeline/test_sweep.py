@@ -80,7 +80,7 @@ async def world(request: pytest.FixtureRequest) -> AsyncIterator[World]:
         cache = MemoryCache(max_bytes=1_000_000, clock=VirtualClock())
     else:
         url = request.getfixturevalue("redis_url")
-        cache = ValkeyCache(url, prefix="sweep", timeout_seconds=5, clock=SystemClock())
+        cache = ValkeyCache(url, prefix="sweep", timeout_seconds=60, clock=SystemClock())
         await cache.clear()
     world = World(cache)
     await world.begin()
@@ -144,7 +144,7 @@ async def test_no_byte_of_a_deleted_document_is_left_in_this_process() -> None:
 
 
 async def test_no_byte_of_a_deleted_document_is_left_in_the_cache_server(redis_url: str) -> None:
-    cache = ValkeyCache(redis_url, prefix="erase", timeout_seconds=5, clock=SystemClock())
+    cache = ValkeyCache(redis_url, prefix="erase", timeout_seconds=60, clock=SystemClock())
     world = World(cache)
     await world.begin()
     raw = Redis.from_url(redis_url)
@@ -162,7 +162,7 @@ async def test_no_byte_of_a_deleted_document_is_left_in_the_cache_server(redis_u
 async def test_no_byte_is_left_where_the_server_evicted_the_lists() -> None:
     options = ("--maxmemory", "3mb", "--maxmemory-policy", "allkeys-random")
     with redis_server(*options) as url:
-        cache = ValkeyCache(url, prefix="full", timeout_seconds=5, clock=SystemClock())
+        cache = ValkeyCache(url, prefix="full", timeout_seconds=60, clock=SystemClock())
         world = World(cache)
         await world.begin()
         raw = Redis.from_url(url)
