@@ -1,18 +1,25 @@
 """A question that comes again is told at once what is kept, and nobody sees but by the time."""
 
 import asyncio
+import contextlib
 import json
 import re
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from starlette.types import Receive, Scope, Send
 
 from ragstone.domain.clock import SystemClock
 from ragstone.models.llms.fake import ScriptedModel
-from ragstone.server import repeats
+from ragstone.pipeline.answer import Begun, begin
+from ragstone.pipeline.asked import Asked
+from ragstone.pipeline.services import AtHand, Services
+from ragstone.server import answers, repeats, run
 from ragstone.server.endpoint import Endpoint
+from ragstone.server.repeats import Repeats
+from ragstone.server.repeats_connection import RepeatsConnection
+from ragstone.system import System
 from tests.server.conftest import CARE, POLICY, Running, Start
 
 ASK = {"question": "Within how many days may full-price items be returned?", "collection": "help"}
@@ -191,19 +198,79 @@ async def test_quotas_hold(start: Start, endpoints: Seen) -> None:
     assert len(endpoints) < 12
 
 
+@pytest.mark.parametrize("name", [{}, {"collection": ""}, {"collection": None}])
 async def test_a_default_collection_that_may_be_another_is_looked_up(
-    start: Start, endpoints: Seen
+    start: Start, endpoints: Seen, name: dict[str, Any]
 ) -> None:
     """Without a name it is the only one there is, until there is another."""
     server = await start()
     await server.ingest({"returns": POLICY}, collection="only")
     key = await new_key(server)
-    unnamed = {"question": ASK["question"]}
+    unnamed = {"question": ASK["question"], **name}
     assert [await told(server, key, unnamed) for _ in range(3)] == ["miss", "hit", "hit"]
     assert len(endpoints) == 3
     await server.ingest({"care": CARE}, collection="default", key=key)
     status, _, answer = await whole(server, key, unnamed)
     assert (status, answer["collection"]) == (200, "default")
+
+
+async def test_what_began_with_another_model_is_not_told_again(
+    server: Running, endpoints: Seen, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def use(name: str) -> None:
+        server.system.use_model(ScriptedModel([f"By {name} [1]."], clock=SystemClock(), name=name))
+
+    key, other = await new_key(server), await new_key(server)
+    use("first")
+    assert await told(server, key) == "miss"
+
+    async def switched_meanwhile(asked: Asked, s: Services) -> Begun:
+        begun = await begin(asked, s)
+        monkeypatch.setattr(answers, "begin", begin)
+        use("second")
+        await told(server, other)
+        return begun
+
+    monkeypatch.setattr(answers, "begin", switched_meanwhile)
+    assert (await whole(server, key))[2]["model"] == "first"
+    assert (await whole(server, key))[2]["model"] == "second"
+
+
+@pytest.fixture
+def remembered(monkeypatch: pytest.MonkeyPatch) -> list[Repeats]:
+    """What the servers that are started remember."""
+    made: list[Repeats] = []
+
+    def make(system: System, at_hand: AtHand) -> Repeats:
+        made.append(Repeats(system, at_hand))
+        return made[-1]
+
+    monkeypatch.setattr(run, "Repeats", make)
+    return made
+
+
+async def test_of_a_key_that_was_revoked_nothing_is_left_once_it_is_shown(
+    remembered: list[Repeats], server: Running, endpoints: Seen
+) -> None:
+    key = await new_key(server)
+    await kept(server, key, endpoints)
+    assert len(remembered[0]) == 1
+    _, keys = await server.json("GET", "/v1/keys", key=server.system.local_token)
+    await server.json("DELETE", f"/v1/keys/{keys['keys'][0]['id']}", key=server.system.local_token)
+    assert await told(server, key) == "unauthenticated"
+    assert len(remembered[0]) == 0
+
+
+async def test_a_server_that_stops_tells_nobody_at_once(server: Running, endpoints: Seen) -> None:
+    key = await new_key(server)
+    await kept(server, key, endpoints, {**ASK, "question": QUESTIONS[0]})
+    async with Raw(server, key) as raw:
+        server.serving.cancel()
+        for _ in range(3):  # the loop's turns until it stops
+            await asyncio.sleep(0)
+        await raw.send(raw.request(QUESTIONS[0]))
+        with contextlib.suppress(asyncio.IncompleteReadError):  # closed by then
+            assert (await raw.answer())[0] == 503
 
 
 class Raw:
@@ -235,13 +302,16 @@ class Raw:
             await asyncio.sleep(0.002)  # each a segment of its own
 
     async def answer(self) -> tuple[int, Any]:
+        status, body = await self.response()
+        return status, json.loads(body)
+
+    async def response(self) -> tuple[int, bytes]:
         head = await self._reader.readuntil(b"\r\n\r\n")
         while head.startswith(b"HTTP/1.1 100"):
             head = await self._reader.readuntil(b"\r\n\r\n")
         length = re.search(rb"content-length: (\d+)", head)
         assert length is not None
-        body = await self._reader.readexactly(int(length[1]))
-        return int(head[9:12]), json.loads(body)
+        return int(head[9:12]), await self._reader.readexactly(int(length[1]))
 
     async def ended(self) -> bool:
         return await self._reader.read() == b""
@@ -272,3 +342,86 @@ async def test_requests_in_any_pieces_are_answered_in_their_order(
         await raw.send(*[raw.request(question) for question in QUESTIONS])
         for _ in QUESTIONS:
             assert (await raw.answer())[0] == 200
+
+
+async def test_of_one_piece_the_first_alone_is_told_at_once(
+    server: Running, endpoints: Seen
+) -> None:
+    """Others would have to wait for all of them."""
+    key = await new_key(server)
+    await kept(server, key, endpoints, {**ASK, "question": QUESTIONS[0]})
+    async with Raw(server, key) as raw:
+        for _ in range(2):
+            endpoints.clear()
+            await raw.send(raw.request(QUESTIONS[0]) * 4)
+            for _ in range(4):
+                assert (await raw.answer())[1]["cache"] == "hit"
+            assert len(endpoints) == 3
+
+
+async def test_behind_a_repeat_a_connection_is_not_idle(
+    server: Running, endpoints: Seen, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was closed after the seconds for which an idle one is kept, amid the next answer."""
+    connections: list[RepeatsConnection] = []
+    made = RepeatsConnection.connection_made
+
+    def noted(self: RepeatsConnection, transport: asyncio.BaseTransport) -> None:
+        made(self, cast(asyncio.Transport, transport))
+        connections.append(self)
+
+    key = await new_key(server)
+    await kept(server, key, endpoints, {**ASK, "question": QUESTIONS[0]})
+    begun, go_on = asyncio.Event(), asyncio.Event()
+
+    async def slow(asked: Asked, s: Services) -> Begun:
+        begun.set()
+        await go_on.wait()
+        return await begin(asked, s)
+
+    monkeypatch.setattr(RepeatsConnection, "connection_made", noted)
+    monkeypatch.setattr(answers, "begin", slow)
+    async with Raw(server, key) as raw:
+        await raw.send(raw.request(QUESTIONS[0]) + raw.request(QUESTIONS[1]))
+        assert (await raw.answer())[0] == 200
+        await begun.wait()
+        (connection,) = connections
+        assert connection.timeout_keep_alive_task is None
+        go_on.set()
+        assert (await raw.answer())[0] == 200
+        assert connection.timeout_keep_alive_task is not None
+
+
+async def test_a_client_of_http_1_0_is_told_until_the_connection_ends(
+    server: Running, endpoints: Seen
+) -> None:
+    """It would wait for that, since nothing tells it that the connection stays open."""
+    key = await new_key(server)
+    await kept(server, key, endpoints, {**ASK, "question": QUESTIONS[0]})
+    async with Raw(server, key) as raw:
+        asked = raw.request(QUESTIONS[0], "Connection: keep-alive")
+        await raw.send(asked.replace(b"HTTP/1.1", b"HTTP/1.0"))
+        assert (await raw.answer())[1]["cache"] == "hit"
+        assert endpoints == ["/v1/answers"]
+        assert await raw.ended()
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+async def test_what_follows_and_is_no_http_ends_the_connection(
+    server: Running, endpoints: Seen, chunked: bool
+) -> None:
+    key = await new_key(server)
+    await kept(server, key, endpoints, {**ASK, "question": QUESTIONS[0]})
+    async with Raw(server, key) as raw:
+        asked = raw.request(QUESTIONS[0], chunked=chunked)
+        damaged = raw.request(QUESTIONS[0], chunked=True).replace(b"\r\n0\r\n", b"\r\nno\r\n")
+        await raw.send(asked + damaged)
+        assert (await raw.answer())[1]["cache"] == "hit"
+        assert (await raw.response())[0] == 400
+        assert await raw.ended()
+    endpoints.clear()
+    async with Raw(server, key) as raw:
+        await raw.send(damaged)
+        assert (await raw.response())[0] == 400
+        assert await raw.ended()
+    assert endpoints == []

@@ -64,7 +64,7 @@ async def post_answer(call: Call) -> Response:
     asked = asked_of(call, question, ASSISTANT, streamed=request.stream, cache=request.cache)
     if request.stream:
         return await stream_response(call, asked, _encode_event, _encode_error)
-    named = request.collection is not None
+    named = bool(request.collection)
     named |= question.collection == call.system.settings.retrieval.default_collection
     return call.said(await _whole_json(call, asked, again=named))
 

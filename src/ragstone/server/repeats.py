@@ -19,7 +19,7 @@ import structlog
 from ragstone.apps import ASSISTANT
 from ragstone.domain.errors import RateLimited
 from ragstone.domain.principal import Principal
-from ragstone.governance.keys import hash_key
+from ragstone.governance.keys import hash_key, principal_of
 from ragstone.observe.logging import say
 from ragstone.observe.trace import new_trace_id
 from ragstone.pipeline.again import Again, FoundAgain, Retelling
@@ -40,7 +40,7 @@ AGAIN: Final = "ragstone.again"
 """The ASGI extension by which a handler leaves something for the next request like its own."""
 
 _MOST: Final = 8_192
-"""Requests that are remembered, half a kilobyte each; then the oldest goes."""
+"""Requests that are remembered, one to two kilobytes each; then the oldest goes."""
 _OK: Final = (
     b"HTTP/1.1 200 OK\r\n%bcontent-type: application/json\r\ncontent-length: %d\r\n"
     b"x-trace-id: %b\r\nx-content-type-options: nosniff\r\n%b\r\n%b"
@@ -75,14 +75,24 @@ class Repeats:
     def __init__(self, system: System, at_hand: AtHand) -> None:
         self._system = system
         self._at_hand = at_hand
+        self._closed = False
         self._begin()
-        self._secret = token_bytes(32)
-        """Nobody can find out by trying what was asked, nor choose what meets."""
+
+    def __len__(self) -> int:
+        """Requests that are remembered."""
+        return len(self._repeats)
+
+    def close(self) -> None:
+        """All go the ordinary way from now on, which refuses them while the server stops."""
+        self._closed = True
 
     def _begin(self) -> None:
         self._services = self._system.services
         self._retelling = Retelling(self._at_hand, self._services)
         self._repeats: dict[bytes, _Repeat] = {}
+        self._secret = token_bytes(32)
+        """Nobody can find out by trying what was asked, nor choose what meets. Another one for
+        other services: what began with the former ones is not found then."""
 
     def sent(self, headers: Headers, body: bytes) -> Sent | None:
         """None where more counts than the credential and the body, or where one is missing."""
@@ -93,7 +103,7 @@ class Repeats:
                     return None
                 credential = value
             elif name == b"traceparent":
-                traceparent = traceparent or value.decode("latin-1")
+                traceparent = value.decode("latin-1") if traceparent is None else traceparent
             elif name == b"x-request-deadline-ms":
                 return None
         if credential is None:
@@ -107,7 +117,7 @@ class Repeats:
         """`call` was told what is kept for `asked`, and may be told so again."""
         key_hash = hash_key(bearer_of(call.headers))
         key = self._at_hand.key(key_hash)
-        if key is None or key.id != call.principal.key_id:
+        if key is None or principal_of(key) != call.principal:
             return
         self._repeats.pop(sent.digest, None)
         if len(self._repeats) == _MOST:
@@ -119,11 +129,12 @@ class Repeats:
         if self._services is not self._system.services:  # another model writes now
             self._begin()
         repeat = self._repeats.get(sent.digest)
-        if repeat is None:
+        if repeat is None or self._closed:
             return None
         started = time.perf_counter()
         found = self._found(repeat)
         if found is None:
+            del self._repeats[sent.digest]  # the ordinary way leaves it anew, if all is well
             return None
         try:
             if self._services.quotas is not None:

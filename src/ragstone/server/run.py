@@ -105,10 +105,12 @@ async def serve(
     await check_bind(system, host)
     listener = listen(host, port)
     at_hand = system.services.at_hand
-    protocol: Callable[..., Connection] = Connection
-    if at_hand is not None:
-        protocol = partial(RepeatsConnection, repeats=Repeats(system, at_hand))
-    server = _server(system, app, protocol=protocol)
+    if at_hand is None:
+        server = _server(system, app)
+    else:
+        repeats = Repeats(system, at_hand)
+        protocol = partial(RepeatsConnection, repeats=repeats)
+        server = _server(system, app, protocol=protocol, refuse=repeats.close)
     with server.stopping_on_signals():
         await _run(system, server, listener, host, announce)
     if server.interrupted:
@@ -252,7 +254,14 @@ def _server(
     app: ASGIApp,
     idle_seconds: int = 5,
     protocol: Callable[..., Connection] = Connection,
+    refuse: Callable[[], None] = lambda: None,
 ) -> _Server:
+    """`refuse`: told, beside admission, when it begins to stop."""
+
+    def stopping() -> None:
+        refuse()
+        system.services.admission.close()
+
     # It takes fractions of a second too, whatever its annotation says.
     seconds: Any = system.settings.server.shutdown_seconds
     connection: Any = partial(protocol, send_seconds=system.settings.server.send_seconds)
@@ -270,7 +279,7 @@ def _server(
         timeout_keep_alive=idle_seconds,
         backlog=BACKLOG,
     )
-    return _Server(config, system.services.admission.close)
+    return _Server(config, stopping)
 
 
 async def _stop(server: _Server, running: "asyncio.Task[None]", listener: socket.socket) -> None:
