@@ -10,7 +10,7 @@ from ragstone.domain.errors import InternalError
 MAX_CHARS: Final = 256 * 1024
 """Of text that is kept for readers who are behind; a long answer has 10,000."""
 
-_MOST_PIECES: Final = 64
+_MOST_PIECES: Final = 16
 """Before they are joined: a word by itself has 60 bytes more than its letters."""
 
 
@@ -137,6 +137,8 @@ class ReplayBuffer:
             return ""
         if missing > self._kept_chars:
             return done.answer.answer[reader.chars :] if done else ""
+        if len(newest := self._pieces[-1]) == missing:
+            return newest
         unread: list[str] = []
         for piece in reversed(self._pieces):
             unread.append(piece[-missing:])
