@@ -28,7 +28,7 @@ ELLIPSIS: Final = "…"
 
 FEATURES: Final = ("coverage", "relative", "near", "density", "rank", "type", "shortness", "dense")
 
-WEIGHTS: Final = (1.87, 2.65, 1.25, 1.17, 1.27, 1.11, -0.74, 4.65)
+WEIGHTS: Final = (1.92, 2.46, 1.28, 1.05, 1.06, 0.85, -0.92, 4.48)
 """For `FEATURES`: a conditional logit over the units of one question, as in `weighing`, fitted by
 `benchmarks/compression.py --fit`."""
 
