@@ -15,12 +15,17 @@ from ragstone.domain.errors import (
     IndexUnavailable,
     InvalidFilter,
 )
-from ragstone.domain.passage import Passage, SearchResult
+from ragstone.domain.passage import EmbeddedSearch, Passage, SearchResult
 from ragstone.domain.principal import Principal
 from ragstone.domain.query import SearchRequest
 from ragstone.resilience.breaker import Breaker, BreakerSettings
 from ragstone.resilience.dependency import Dependency
-from ragstone.resilience.guarded import GuardedEmbedder, GuardedIndex, GuardedReranker
+from ragstone.resilience.guarded import (
+    GuardedEmbedder,
+    GuardedEmbeddingIndex,
+    GuardedIndex,
+    GuardedReranker,
+)
 from ragstone.resilience.hedge import Hedge
 from tests.clock import VirtualClock
 from tests.virtual_loop import run, running_clock
@@ -153,6 +158,35 @@ def test_an_index_that_hangs_is_found_out() -> None:
                 await guarded.search(WHO, REQUEST)
             assert clock.monotonic() - began == pytest.approx(2.0)
         assert guard.breaker_state == "open"
+        assert guard.in_flight == 0
+
+    run(main())
+
+
+class Both(Part):
+    async def embed_and_search(
+        self, principal: Principal, request: SearchRequest, text: str, *, seconds: float
+    ) -> EmbeddedSearch:
+        found = await self.search(principal, request)
+        return EmbeddedSearch(passages=found.passages, vector=text.encode())
+
+
+@pytest.mark.parametrize(("seconds", "waits"), [(0.5, 2.5), (60.0, 4.0)])
+def test_a_search_that_embeds_has_the_time_of_both(seconds: float, waits: float) -> None:
+    async def main() -> None:
+        clock, part = running_clock(), Both()
+        guard = dependency(clock, fair_seconds=1.8)
+        guarded = GuardedEmbeddingIndex(part, guard, clock=clock, seconds=2.0)
+        given = await guarded.embed_and_search(WHO, REQUEST, "words", seconds=seconds)
+        assert given.vector == b"words"
+        part.seconds = 1e6
+        while guard.breaker_state == "closed":
+            began = clock.monotonic()
+            with pytest.raises(IndexUnavailable, match="in time"):
+                await guarded.embed_and_search(WHO, REQUEST, "words", seconds=seconds)
+            assert clock.monotonic() - began == pytest.approx(waits)
+        with pytest.raises(IndexUnavailable, match="not asked for a while"):
+            await guarded.embed_and_search(WHO, REQUEST, "words", seconds=seconds)
         assert guard.in_flight == 0
 
     run(main())

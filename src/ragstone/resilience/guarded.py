@@ -105,10 +105,13 @@ class GuardedIndex:
         self._seconds = seconds
 
     async def search(self, principal: Principal, request: SearchRequest) -> SearchResult:
-        return await self._guarded(principal, partial(self._index.search, principal, request))
+        call = partial(self._index.search, principal, request)
+        return await self._guarded(principal, call, self._seconds)
 
-    async def _guarded(self, principal: Principal, call: Callable[[], Awaitable[_T]]) -> _T:
-        until = self._clock.monotonic() + self._seconds
+    async def _guarded(
+        self, principal: Principal, call: Callable[[], Awaitable[_T]], seconds: float
+    ) -> _T:
+        until = self._clock.monotonic() + seconds
         try:
             async with (
                 self._dependency.attempt(
@@ -139,10 +142,10 @@ class GuardedEmbeddingIndex(GuardedIndex):
     async def embed_and_search(
         self, principal: Principal, request: SearchRequest, text: str, *, seconds: float
     ) -> EmbeddedSearch:
-        call = self._embedding.embed_and_search
-        return await self._guarded(
-            principal, partial(call, principal, request, text, seconds=seconds)
-        )
+        embed_and_search = self._embedding.embed_and_search
+        call = partial(embed_and_search, principal, request, text, seconds=seconds)
+        # As long as the two would be waited for apart: an engine may be started again meanwhile.
+        return await self._guarded(principal, call, min(seconds, self._seconds) + self._seconds)
 
 
 class GuardedReranker:
