@@ -152,7 +152,7 @@ class StreamedModel(ABC):
         )  # fmt: skip
         reading, pace, rest, joined = self._reading(), StreamPace(self._pace), Rest(), False
         try:
-            if response.content_type == "application/json":
+            if _is_json(response):
                 if text := reading.whole(await self._read_whole(response, deadline, watchdog)):
                     yield TextDelta(text, waited=sending.ago())
             else:
@@ -287,6 +287,12 @@ class StreamedModel(ABC):
             if size > MAX_WHOLE_BODY_BYTES:
                 raise self._errors.protocol(f"answered with more than {MAX_WHOLE_BODY_BYTES} bytes")
         return b"".join(pieces)
+
+
+def _is_json(response: aiohttp.ClientResponse) -> bool:
+    """As `response.content_type` says, whose first use makes each response 1.4 kB larger."""
+    media, _, _ = response.headers.get("Content-Type", "").partition(";")
+    return media.strip().lower() == "application/json"
 
 
 def _is_complete(reading: Reading | None) -> bool:
