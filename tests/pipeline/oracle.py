@@ -34,7 +34,7 @@ from ragstone.pipeline.flight import Flights
 from ragstone.pipeline.keeping import Keeping
 from ragstone.pipeline.services import Services
 from ragstone.ports import CacheStore, Clock, DocumentChunks, Finished, Prompt, TextDelta
-from ragstone.records.cached import CachedReader
+from ragstone.records.cached_reader import CachedReader
 from ragstone.records.memory import MemoryRecords
 from ragstone.resilience.admission import OpenAdmission
 from ragstone.resilience.deadline import Deadline

@@ -12,7 +12,7 @@ from ragstone.domain.errors import ModelFailed, ModelUnreachable, RagstoneError
 from ragstone.domain.usage import Usage
 from ragstone.models.embedders.fake import HashingEmbedder
 from ragstone.models.llms.fake import ScriptedModel
-from ragstone.records.cached import CachedReader
+from ragstone.records.cached_reader import CachedReader
 from tests.clock import VirtualClock
 from tests.pipeline.world import ASKED, TEXT, World
 from tests.virtual_loop import run, running_clock

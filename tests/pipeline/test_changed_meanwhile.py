@@ -5,7 +5,7 @@ from typing import Any
 
 from ragstone.domain.errors import RecordsUnavailable
 from ragstone.models.llms.fake import ScriptedModel
-from ragstone.records.cached import CachedReader
+from ragstone.records.cached_reader import CachedReader
 from tests.pipeline.world import World
 from tests.virtual_loop import run, running_clock
 

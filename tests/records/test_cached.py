@@ -8,7 +8,8 @@ import pytest
 from ragstone.domain.collection import Collection
 from ragstone.domain.errors import RecordsUnavailable
 from ragstone.ports import ApiKey
-from ragstone.records.cached import TTL_SECONDS, CachedRecords
+from ragstone.records.cached import CachedRecords
+from ragstone.records.cached_reader import TTL_SECONDS
 from ragstone.records.expiring import ExpiringMap
 from ragstone.records.memory import MemoryRecords
 from tests.clock import VirtualClock

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from ragstone.ports import Records, RecordsReader
-from ragstone.records.cached import TTL_SECONDS, CachedReader
+from ragstone.records.cached_reader import TTL_SECONDS, CachedReader
 from ragstone.records.remote import RemoteRecords
 from tests.clock import VirtualClock
 from tests.hop.engine import served

@@ -25,7 +25,7 @@ from ragstone.models.embedders.remote import RemoteEmbedder
 from ragstone.models.llms.connection import open_session
 from ragstone.observe.loop_lag import watch_process
 from ragstone.observe.metrics import Metrics
-from ragstone.records.cached import CachedReader
+from ragstone.records.cached_reader import CachedReader
 from ragstone.records.remote import RemoteRecords
 from ragstone.records.remote_budgets import RemoteBudgets
 from ragstone.resilience.board import Board
