@@ -202,10 +202,13 @@ class _Whole:
 
 
 @asynccontextmanager
-async def _unread(home: Path, application: _Whole) -> AsyncIterator[socket.socket]:
+async def _unread(
+    home: Path, application: _Whole, *, send_seconds: float
+) -> AsyncIterator[socket.socket]:
     """A connection to `application` whose answer nobody has read any of yet."""
+    server = {"send_seconds": send_seconds}
     settings = Settings.model_validate(
-        {"home": home, "embedder": {"provider": "fake"}, "server": {"send_seconds": 0.5}}
+        {"home": home, "embedder": {"provider": "fake"}, "server": server}
     )
     loop = asyncio.get_running_loop()
     async with open_system(settings) as system:
@@ -226,7 +229,7 @@ async def _unread(home: Path, application: _Whole) -> AsyncIterator[socket.socke
 
 
 async def test_a_whole_answer_that_nobody_reads_is_dropped(tmp_path: Path) -> None:
-    async with _unread(tmp_path, _Whole()) as client:
+    async with _unread(tmp_path, _Whole(), send_seconds=0.5) as client:
         while _server_has(client):
             await asyncio.sleep(0.05)
         assert await _received(client) < 20_000_000
@@ -240,7 +243,7 @@ def _server_has(client: socket.socket) -> bool:
 
 
 async def test_a_whole_answer_that_is_read_comes_whole(tmp_path: Path) -> None:
-    async with _unread(tmp_path, _Whole()) as client:
+    async with _unread(tmp_path, _Whole(), send_seconds=300) as client:
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_000_000)
         assert await _received(client, until=20_000_000) > 20_000_000
 
