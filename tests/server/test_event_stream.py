@@ -18,8 +18,9 @@ EVENTS = 4
 class Told:
     """Events as `answers` encodes them: a stop that nobody left is the last of them."""
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: Client, settles: float) -> None:
         self._client = client
+        self._settles = settles
         self.closed = 0
 
     async def tell(self) -> AsyncGenerator[bytes, None]:
@@ -36,6 +37,7 @@ class Told:
             yield b"error;"
         finally:
             self.closed += 1
+            await asyncio.sleep(self._settles)
 
 
 class Peer:
@@ -63,10 +65,13 @@ class Peer:
         return {"type": "http.disconnect"}
 
 
-async def _stream(peer: Peer, *, send_seconds: float = 30.0, stops: float | None = None) -> Told:
-    """Streams to the peer; the server stops after `stops` seconds."""
+async def _stream(
+    peer: Peer, *, send_seconds: float = 30.0, stops: float | None = None, settles: float = 0.0
+) -> Told:
+    """Streams to the peer; the server stops after `stops` seconds. What is told needs `settles`
+    seconds when it is cut off."""
     client = Client(peer.receive)
-    told = Told(client)
+    told = Told(client, settles)
     events = told.tell()
     stream = EventStream(
         events,
@@ -118,6 +123,13 @@ def test_a_client_that_leaves_is_told_nothing_more(leaves: float, slow: float) -
         peer = Peer(slow=slow, leaves=leaves)
         await _stream(peer)
         assert b"error" not in peer.got
+
+    run(scenario())
+
+
+def test_a_stop_while_a_client_that_left_is_settled_is_no_error() -> None:
+    async def scenario() -> None:
+        await _stream(Peer(leaves=1.5), stops=2.0, settles=1.0)
 
     run(scenario())
 

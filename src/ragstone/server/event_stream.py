@@ -71,7 +71,7 @@ class EventStream(Response):
         except ClientDisconnect:
             return
         except asyncio.CancelledError:
-            if not sending.gave_up:
+            if not client.gone:  # else nobody is there to whom a stop could be said
                 raise
         finally:
             await sending.close()
