@@ -1,6 +1,6 @@
 """Stage 10: who answers. The model; else an extract of the passages; else the passages."""
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass
 from functools import partial
@@ -69,21 +69,17 @@ async def generate(
     """
     cause: Exception | None = None
     if route is not None and material.passages:
-
-        def write(models: Sequence[str]) -> Writing:
-            writer = ModelWriter(
-                route, models,
-                tenant=tenant, priority=priority, model_seconds=model_seconds,
-                on_asked=permit.free_slot, ladder=ladder,
-                deadline=deadline, trace=trace, bill=bill,
-            )  # fmt: skip
-            return writer.write(material)
-
+        writer = ModelWriter(
+            material, route,
+            tenant=tenant, priority=priority, model_seconds=model_seconds,
+            on_asked=permit.free_slot, ladder=ladder,
+            deadline=deadline, trace=trace, bill=bill,
+        )  # fmt: skip
         begun = False
         try:
             hurried = ladder.takes("shorter_answer", priority)
             writing = _by_models(
-                write, route, "off" if hurried else escalation, material.application, bill
+                writer.write, route, "off" if hurried else escalation, material.application, bill
             )
             async with aclosing(writing) as pieces:
                 async for piece in pieces:

@@ -81,12 +81,15 @@ class _Draft:
 
 
 class ModelWriter:
-    """One answer by a route of models: its labels, its bill, and what the ladder is told."""
+    """Answers by a route of models: their labels, their bill, and what the ladder is told.
+
+    One at a time.
+    """
 
     def __init__(
         self,
+        material: Material,
         route: ModelRoute,
-        models: Sequence[str],
         *,
         tenant: str,
         priority: Priority,
@@ -97,8 +100,8 @@ class ModelWriter:
         trace: Trace,
         bill: Bill,
     ) -> None:
+        self._material = material
         self._route = route
-        self._models = models
         self._tenant = tenant
         self._priority: Priority = priority
         self._until = deadline.model_until(model_seconds)
@@ -107,22 +110,24 @@ class ModelWriter:
         self._deadline = deadline
         self._trace = trace
         self._bill = bill
-        self._left = deadline.remaining()
+        self._left = 0.0
         """Seconds, when the route was asked."""
         self._has_begun = False
 
-    async def write(self, material: Material) -> AsyncGenerator[str | Written, None]:
-        """Pieces of the text, then one `Written`. Raises `DependencyError`, `DeadlineExceeded`.
+    async def write(self, models: Sequence[str]) -> AsyncGenerator[str | Written, None]:
+        """Pieces of the text by one of the models, in the order in which they are tried, then one
+        `Written`. Raises `DependencyError`, `DeadlineExceeded`.
 
         What they cost is on the bill however they end, and who writes and how soon is noted.
         """
-        prompt = material.prompt
+        self._left, self._has_begun = self._deadline.remaining(), False
+        prompt = self._material.prompt
         shortened = self._ladder.takes("shorter_answer", self._priority)
         if shortened:
             prompt = msgspec.structs.replace(prompt, max_tokens=max(1, prompt.max_tokens // 2))
-        draft = _Draft(len(material.passages), prompt.max_tokens)
+        draft = _Draft(len(self._material.passages), prompt.max_tokens)
         try:
-            async with aclosing(self._asking(prompt)) as events:
+            async with aclosing(self._asking(prompt, models)) as events:
                 async for event in events:
                     if isinstance(event, ModelChosen):
                         self._chosen(event)
@@ -144,11 +149,10 @@ class ModelWriter:
             raise ModelProtocolError(
                 f"The model {self._bill.model} ended without an answer.", remedy="Try again."
             )
-        yield self._written(text, draft.filter, material, _cuts(draft.finished, shortened))
+        yield self._written(text, draft.filter, _cuts(draft.finished, shortened))
 
-    def _written(
-        self, text: str, filtered: CitationFilter, material: Material, labels: list[str]
-    ) -> Written:
+    def _written(self, text: str, filtered: CitationFilter, labels: list[str]) -> Written:
+        material = self._material
         kind: AnswerKind = "not_found"
         citations: list[Citation] = []
         if not _says_not_found(text, material.application):
@@ -168,7 +172,9 @@ class ModelWriter:
         await self._bill.asked(model, prompt)
         self._on_asked()
 
-    def _asking(self, prompt: Prompt) -> AsyncGenerator[ModelChosen | TextDelta | Finished, None]:
+    def _asking(
+        self, prompt: Prompt, models: Sequence[str]
+    ) -> AsyncGenerator[ModelChosen | TextDelta | Finished, None]:
         return self._route.stream(
             prompt,
             tenant=self._tenant,
@@ -176,7 +182,7 @@ class ModelWriter:
             deadline=self._until,
             on_asked=partial(self._asked, prompt=prompt),
             on_failed=self._bill.failed,
-            models=self._models,
+            models=models,
         )
 
     def _received(self, event: TextDelta, draft: "_Draft") -> str:
