@@ -274,7 +274,8 @@ class AdmissionSettings(_Group):
     queue: int = Field(default=256, ge=0)
     """Requests that wait for a slot; one more is refused at once with `Retry-After`."""
     target_seconds: float = Field(default=0.02, gt=0)
-    """CoDel: longest wait once the queue has not been empty for the interval."""
+    """CoDel: longest wait once the queue has not been empty for the interval. While requests are
+    refused, who would wait for more than half of it is refused at once."""
     interval_seconds: float = Field(default=0.5, gt=0)
     """CoDel: longest wait before that, so that a burst may pass."""
     tenant_share: float = Field(default=0.25, gt=0, le=1)
