@@ -15,7 +15,7 @@ from ragstone.models.llms.fake import ScriptedModel
 from ragstone.pipeline.answer import Begun, begin
 from ragstone.pipeline.asked import Asked
 from ragstone.pipeline.services import AtHand, Services
-from ragstone.server import answers, repeats, run
+from ragstone.server import answers, repeats, repeats_connection, run
 from ragstone.server.endpoint import Endpoint
 from ragstone.server.repeats import Repeats
 from ragstone.server.repeats_connection import RepeatsConnection
@@ -27,6 +27,13 @@ _OWN = {"timings_ms", "trace_id", "cache_age_seconds"}
 """Fields that differ from one answer to the next."""
 
 Seen = list[str]
+
+
+@pytest.fixture(autouse=True)
+def _nothing_grows_old(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keys and collections are looked up anew, in the ordinary way, when half of their second is
+    over: soon on a busy machine."""
+    monkeypatch.setattr("ragstone.records.cached_reader.TTL_SECONDS", 600.0)
 
 
 @pytest.fixture
@@ -342,6 +349,71 @@ async def test_requests_in_any_pieces_are_answered_in_their_order(
         await raw.send(*[raw.request(question) for question in QUESTIONS])
         for _ in QUESTIONS:
             assert (await raw.answer())[0] == 200
+
+
+async def test_a_body_that_comes_behind_its_head_is_waited_for(
+    server: Running, endpoints: Seen, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Many clients send the two apart."""
+    key = await new_key(server)
+    await kept(server, key, endpoints, {**ASK, "question": QUESTIONS[0]})
+    monkeypatch.setattr(repeats_connection, "_BODY_SECONDS", 1000.0)
+    async with Raw(server, key) as raw:
+        for _ in range(3):
+            head, _, body = raw.request(QUESTIONS[0]).partition(b"\r\n\r\n")
+            await raw.send(head + b"\r\n\r\n", body[:20], body[20:])
+            assert (await raw.answer())[1]["cache"] == "hit"
+    assert endpoints == []
+
+
+async def test_a_body_that_does_not_come_soon_goes_the_ordinary_way(
+    server: Running, endpoints: Seen
+) -> None:
+    key = await new_key(server)
+    await kept(server, key, endpoints, {**ASK, "question": QUESTIONS[0]})
+    async with Raw(server, key) as raw:
+        head, _, body = raw.request(QUESTIONS[0]).partition(b"\r\n\r\n")
+        await raw.send(head + b"\r\n\r\n" + body[:20])
+        while not endpoints:
+            await asyncio.sleep(0.001)
+        await raw.send(body[20:])
+        assert (await raw.answer())[1]["cache"] == "hit"
+    assert endpoints == ["/v1/answers"]
+
+
+async def test_who_leaves_before_the_body_leaves_nothing(
+    server: Running, endpoints: Seen, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lost = asyncio.Event()
+    connection_lost = RepeatsConnection.connection_lost
+
+    def noted(self: RepeatsConnection, exc: Exception | None) -> None:
+        connection_lost(self, exc)
+        assert self._wait is None
+        lost.set()
+
+    monkeypatch.setattr(RepeatsConnection, "connection_lost", noted)
+    monkeypatch.setattr(repeats_connection, "_BODY_SECONDS", 1000.0)
+    key = await new_key(server)
+    await kept(server, key, endpoints, {**ASK, "question": QUESTIONS[0]})
+    async with Raw(server, key) as raw:
+        await raw.send(raw.request(QUESTIONS[0])[:-5])
+    await lost.wait()
+    assert endpoints == []
+
+
+async def test_a_fault_of_ours_is_not_taken_for_one_of_the_client(
+    server: Running, endpoints: Seen, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = await new_key(server)
+    await kept(server, key, endpoints)
+
+    def broken(self: repeats.Repeats, repeat: object) -> None:
+        raise RuntimeError("a fault")
+
+    monkeypatch.setattr(repeats.Repeats, "_found", broken)
+    assert await told(server, key) == "hit"
+    assert endpoints == ["/v1/answers"]
 
 
 async def test_of_one_piece_the_first_alone_is_told_at_once(
