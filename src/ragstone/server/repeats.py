@@ -63,7 +63,6 @@ class Sent:
 
 @dataclass(slots=True)
 class _Repeat:
-    key_hash: str
     key: ApiKey
     principal: Principal
     again: Again
@@ -115,14 +114,13 @@ class Repeats:
 
     def remember(self, sent: Sent, call: Call, asked: Asked, found: LookedUp) -> None:
         """`call` was told what is kept for `asked`, and may be told so again."""
-        key_hash = hash_key(bearer_of(call.headers))
-        key = self._at_hand.key(key_hash)
+        key = self._at_hand.key(hash_key(bearer_of(call.headers)))
         if key is None or principal_of(key) != call.principal:
             return
         self._repeats.pop(sent.digest, None)
         if len(self._repeats) == _MOST:
             del self._repeats[next(iter(self._repeats))]
-        self._repeats[sent.digest] = _Repeat(key_hash, key, call.principal, Again.of(asked, found))
+        self._repeats[sent.digest] = _Repeat(key, call.principal, Again.of(asked, found))
 
     def response(self, sent: Sent, default_headers: Headers) -> bytes | None:
         """The whole response, counted and logged; None where the request has to be looked at."""
@@ -132,6 +130,15 @@ class Repeats:
         if repeat is None or self._closed:
             return None
         started = time.perf_counter()
+        try:
+            return self._response(sent, repeat, started, default_headers)
+        except Exception:  # it would be taken for a fault in what the client sent
+            _log.exception("unexpected", route=PATH)
+            return None
+
+    def _response(
+        self, sent: Sent, repeat: _Repeat, started: float, default: Headers
+    ) -> bytes | None:
         found = self._found(repeat)
         if found is None:
             del self._repeats[sent.digest]  # the ordinary way leaves it anew, if all is well
@@ -141,10 +148,10 @@ class Repeats:
                 self._services.quotas.check_request(repeat.principal)
         except RateLimited:
             return None
-        return self._told(sent, repeat, found, started, default_headers)
+        return self._told(sent, repeat, found, started, default)
 
     def _found(self, repeat: _Repeat) -> FoundAgain | None:
-        key = self._at_hand.key(repeat.key_hash)
+        key = self._at_hand.key(repeat.key.sha256)
         if key is not repeat.key:
             if key != repeat.key:
                 return None

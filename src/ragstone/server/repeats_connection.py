@@ -1,5 +1,6 @@
 """A client's connection on which requests that come again are answered at once; see `repeats`."""
 
+import asyncio
 from functools import partial
 from typing import Any, Final
 
@@ -7,11 +8,13 @@ from ragstone.server.connection import Connection
 from ragstone.server.repeats import AGAIN, LONGEST, PATH, Repeats, Sent
 
 _URL: Final = PATH.encode()
+_BODY_SECONDS: Final = 0.005
+"""For a body that comes apart from its head, as many clients send it. What is to be refused for
+lack of room waits so long, and no longer."""
 
 
 class RepeatsConnection(Connection):
-    """A request that may be a repeat begins only when its body is there, but waits for no more of
-    it than came together with its head.
+    """A request that may be a repeat begins when its body is there, or has not come soon.
 
     Of what comes in one piece the first alone: a thousand in a row would hold up all others."""
 
@@ -20,6 +23,8 @@ class RepeatsConnection(Connection):
         self._repeats = repeats
         self._held: bytes | None = None
         """The body so far, of a request that has not begun."""
+        self._wait: asyncio.TimerHandle | None = None
+        """For the rest of it."""
         self._told = False
         """Whether a request of the present piece was told at once."""
 
@@ -27,9 +32,18 @@ class RepeatsConnection(Connection):
         self._told = False
         super().data_received(data)
         if self.transport.is_closing():  # what followed was no HTTP
-            self._held = None
-        elif self._held is not None:
+            self._release()
+        elif self._held is not None and self._wait is None:
+            self._wait = self.loop.call_later(_BODY_SECONDS, self._begin_held)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._release()
+        super().connection_lost(exc)
+
+    def shutdown(self) -> None:
+        if self._held is not None:
             self._begin_held()
+        super().shutdown()
 
     def on_headers_complete(self) -> None:
         if self.url == _URL and self._may_repeat():
@@ -69,18 +83,27 @@ class RepeatsConnection(Connection):
         response = self._repeats.response(sent, self.server_state.default_headers)
         if response is None:
             return False
-        self._held, self._told = None, True
+        self._release()
+        self._told = True
         self.transport.write(response)
         self.on_response_complete()
         return True
 
     def _begin_held(self, sent: Sent | None = None) -> None:
-        held, self._held = self._held, None
+        held = self._release()
         if sent is not None:
             self.scope["extensions"][AGAIN] = {"call": partial(self._repeats.remember, sent)}
         self._begin()
         if held:
             super().on_body(held)
+
+    def _release(self) -> bytes | None:
+        """What was held."""
+        held, self._held = self._held, None
+        if self._wait is not None:
+            self._wait.cancel()
+            self._wait = None
+        return held
 
     def _begin(self) -> None:
         self._unset_keepalive_if_required()  # a repeat before it in the same piece has set it
