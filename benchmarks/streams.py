@@ -28,9 +28,9 @@ FLOW_SECONDS = 30.0
 
 
 async def weigh(served: Site) -> tuple[int, float]:
-    """While all streams are open: unshared bytes of the server, and its cores in use."""
+    """While all streams are open: bytes that the server holds, and its cores in use."""
     await asyncio.sleep(BEGIN_SECONDS + FLOW_SECONDS / 4)
-    size = await asyncio.to_thread(served.resident_bytes)
+    size = await asyncio.to_thread(served.written_bytes)
     before = served.cpu_seconds()
     await asyncio.sleep(FLOW_SECONDS / 2)
     return size, (served.cpu_seconds() - before) / (FLOW_SECONDS / 2)
@@ -61,7 +61,7 @@ async def main() -> None:
         served.behave(tokens=16, token_seconds=0)
         await run_load(warm)
         served.behave(**behaviour)
-        before = served.resident_bytes()
+        before = served.written_bytes()
         plan = plan_load(
             served.url, rate=options.streams / BEGIN_SECONDS, duration=BEGIN_SECONDS,
             shape="constant", form=form, behaviour=Behaviour(once=True), processes=1,

@@ -43,6 +43,9 @@ from ragstone.pipeline.settle import Bill
 from ragstone.resilience.held import Held
 from ragstone.resilience.time_limit import TimeLimit
 
+Place = tuple[bytes, Standing, bool]
+"""The key of the question, how the budgets are, and whether it is streamed."""
+
 _SHARE_OF_TIME: Final = 0.5
 
 _LEADERS_OWN: Final = (DeadlineExceeded, BudgetExhausted, Overloaded, TooManyRequests)
@@ -60,8 +63,17 @@ class GoAlone(Exception):
 class Flight:
     """One generation and those who read it."""
 
-    def __init__(self, asked: Asked, bill: Bill, on_end: Callable[["Flight"], None]) -> None:
+    __slots__ = (
+        *("_bill", "_buffer", "_clients", "_has_begun", "_is_unwanted", "_on_end", "_task"),
+        *("asked", "at"),
+    )
+
+    def __init__(
+        self, at: Place, asked: Asked, bill: Bill, on_end: Callable[["Flight"], None]
+    ) -> None:
         """`on_end` is called when nobody can join any more, before its clients hear of it."""
+        self.at = at
+        """Its place among the `Flights`."""
         self.asked = asked
         """The leader's."""
         self._bill = bill
@@ -202,7 +214,7 @@ class Flights:
     have the better model does not join one who may not."""
 
     def __init__(self) -> None:
-        self._flights: dict[tuple[bytes, Standing, bool], Flight] = {}
+        self._flights: dict[Place, Flight] = {}
 
     def __len__(self) -> int:
         return len(self._flights)
@@ -227,10 +239,10 @@ class Flights:
         """A new flight, which those who come next may join. For the contexts see `Flight.start`."""
         at = (key, bill.standing, asked.streamed)
 
-        def forget(flight: Flight) -> None:
-            if self._flights.get(at) is flight:  # else a later one has its place
-                del self._flights[at]
-
-        flight = self._flights[at] = Flight(asked, bill, forget)
+        flight = self._flights[at] = Flight(at, asked, bill, self._forget)
         flight.start(events, place, billed)
         return flight
+
+    def _forget(self, flight: Flight) -> None:
+        if self._flights.get(flight.at) is flight:  # else a later one has its place
+            del self._flights[flight.at]

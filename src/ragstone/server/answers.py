@@ -189,6 +189,7 @@ async def stream_response(
         events = answer(asked, await begin(asked, services), services)
         first = await anext(events)  # where it raises, the events have ended
     call.finishes_later = True
+    call.headers = {}  # not to be kept for as long as the stream lasts
     encoded = _encoded(call, first, events, encode, encode_error)
     return EventStream(
         encoded,

@@ -25,7 +25,7 @@ from ragstone.domain.principal import Scope as KeyScope
 from ragstone.observe.trace import Trace, new_trace_id
 from ragstone.server.arrival import Arrival, identify, let_in
 from ragstone.server.bodies import BodyRooms
-from ragstone.server.call import Call, unexpected
+from ragstone.server.call import Call, count_request, unexpected
 from ragstone.server.errors import error_response, stopping
 from ragstone.server.leaving import Client
 from ragstone.server.operations import Operation
@@ -50,17 +50,9 @@ class Endpoint:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive, send)
-        # Of a header that comes twice, the first counts.
-        headers = {
-            name.decode("latin-1"): value.decode("latin-1")
-            for name, value in reversed(scope["headers"])
-        }
         system, asked = self._system, self._operation
-        trace = Trace(system.metrics, new_trace_id(headers.get("traceparent")))
-        call = Call(
-            request, system, headers, Arrival.of_nobody(system), trace,
-            asked.path, Client(receive), self._refusals, self._rooms,
-        )  # fmt: skip
+        call = self._call(request, receive)
+        trace = call.trace
         refusal: RagstoneError | None = None
         try:
             if asked.scope is not None:
@@ -90,6 +82,19 @@ class Endpoint:
             call.finish(response.status_code)
         await response(scope, receive, send)
 
+    def _call(self, request: Request, receive: Receive) -> Call:
+        # Of a header that comes twice, the first counts.
+        headers = {
+            name.decode("latin-1"): value.decode("latin-1")
+            for name, value in reversed(request.scope["headers"])
+        }
+        system = self._system
+        trace = Trace(system.metrics, new_trace_id(headers.get("traceparent")))
+        return Call(
+            request, system, headers, Arrival.of_nobody(system), trace,
+            self._operation.path, Client(receive), self._refusals, self._rooms,
+        )  # fmt: skip
+
     async def _arrive(self, call: Call, scope: KeyScope) -> RagstoneError | None:
         """Who asks is known then; what they are refused with for lack of room, if they are."""
         asked, system = self._operation, self._system
@@ -107,11 +112,8 @@ class Endpoint:
     async def _refuse(self, call: Call, refusal: RagstoneError, send: Send) -> None:
         """Without the `Response` and the log line that all other answers have."""
         self._refusals.count(refusal.code)
-        metrics, route = self._system.metrics, self._operation.path
-        metrics.requests.labels(route, "none", "refused").inc()
-        metrics.request_duration.labels(route, "none", "refused").observe(
-            time.perf_counter() - call.started
-        )
+        seconds = time.perf_counter() - call.started
+        count_request(self._system.metrics, self._operation.path, "none", "refused", seconds)
         limits = limit_headers(self._system, call.principal) if self._operation.limited else []
         await send_refusal(refusal, call.trace.id, limits, send)
 

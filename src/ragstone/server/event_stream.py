@@ -84,6 +84,7 @@ class EventStream(Response):
         await sending.send(
             {"type": "http.response.start", "status": 200, "headers": self.raw_headers}
         )
+        del self.raw_headers, self._headers  # not to be kept for as long as the stream lasts
         opening, self._opening = self._opening, b""  # passages: more than the rest of a stream
         if opening:
             await sending.send(_body(opening))
