@@ -25,6 +25,7 @@ from ragstone.domain.errors import (
 )
 from ragstone.domain.principal import Principal, Priority
 from ragstone.observe.logging import say
+from ragstone.observe.metrics import Metrics
 from ragstone.observe.trace import Trace
 from ragstone.pipeline.admit import admit
 from ragstone.ports import Permit
@@ -148,9 +149,7 @@ class Call:
     def finish(self, status: int) -> None:
         """Count and log the request; called exactly once."""
         seconds = time.perf_counter() - self.started
-        metrics = self.system.metrics
-        metrics.requests.labels(self.route, self.app, self.outcome).inc()
-        metrics.request_duration.labels(self.route, self.app, self.outcome).observe(seconds)
+        count_request(self.system.metrics, self.route, self.app, self.outcome, seconds)
         if self.outcome == "refused":
             self.error = None  # it knows the frame that knows this: no garbage, also under load
             return  # a line for each would be one more load
@@ -181,6 +180,11 @@ class Call:
 
 
 Handler = Callable[[Call], Awaitable[Response]]
+
+
+def count_request(metrics: Metrics, route: str, app: str, outcome: str, seconds: float) -> None:
+    metrics.requests.labels(route, app, outcome).inc()
+    metrics.request_duration.labels(route, app, outcome).observe(seconds)
 
 
 def request_line(

@@ -29,7 +29,7 @@ from ragstone.pipeline.services import AtHand
 from ragstone.pipeline.tell import outcome_of
 from ragstone.ports import ApiKey
 from ragstone.server.auth import bearer_of
-from ragstone.server.call import Call, request_line
+from ragstone.server.call import Call, count_request, request_line
 from ragstone.server.rate_limits import limit_headers
 from ragstone.system import System
 
@@ -167,9 +167,7 @@ class Repeats:
         timings = {**stages, "total": round(seconds * 1000, 3)}
         body = self._retelling.tell(repeat.again, found, timings, trace_id)
         outcome = outcome_of([], not_found=found.kept.not_found)
-        metrics = self._system.metrics
-        metrics.requests.labels(PATH, ASSISTANT.name, outcome).inc()
-        metrics.request_duration.labels(PATH, ASSISTANT.name, outcome).observe(seconds)
+        count_request(self._system.metrics, PATH, ASSISTANT.name, outcome, seconds)
         line = request_line(trace_id, PATH, 200, outcome, "hit", seconds, stages=stages)
         say(_log, "request", line)
         limits = limit_headers(self._system, repeat.principal)
