@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import typer
 
+from ragstone.cli import load_options as options
 from ragstone.cli.context import context_of
 from ragstone.domain.errors import InvalidExperiment
 
@@ -29,63 +30,36 @@ _INVALID = 2
 
 def load(
     typer_context: typer.Context,
-    url: Annotated[str, typer.Argument(help="Of the server, as http://127.0.0.1:8080.")],
-    rate: Annotated[float, typer.Option(help="Requests a second.")] = 10.0,
-    duration: Annotated[float, typer.Option(help="Seconds.")] = 30.0,
-    shape: Annotated[
-        str,
-        typer.Option(
-            help="constant, poisson, ramp, steps, spike or black-friday; with parameters as in "
-            "spike:factor=12,start=0.4,end=0.6."
-        ),
-    ] = "poisson",
-    trace: Annotated[Path | None, typer.Option(help="Replay this file's arrival times.")] = None,
-    trace_start: Annotated[float, typer.Option(help="Seconds of the trace to leave out.")] = 0.0,
-    speed: Annotated[float, typer.Option(help="Replay so many times as fast.")] = 1.0,
-    questions: Annotated[
-        Path | None, typer.Option(help="One a line, or JSON lines. Default: the sample's.")
-    ] = None,
-    collection: Annotated[
-        str | None, typer.Option("--collection", "-c", help="Of questions that name none.")
-    ] = None,
-    zipf: Annotated[float, typer.Option(help="Exponent of the questions' popularity.")] = 1.0,
-    in_order: Annotated[bool, typer.Option("--in-order", help="Ask in the file's order.")] = False,
-    once: Annotated[bool, typer.Option("--once", help="Ask each question once.")] = False,
-    turns: Annotated[int, typer.Option(help="Questions in a conversation.")] = 1,
-    think: Annotated[float, typer.Option(help="Mean seconds before a next turn.")] = 5.0,
-    leave: Annotated[float, typer.Option(help="Share of clients that leave early.")] = 0.0,
-    key: Annotated[str | None, typer.Option(envvar="RAGSTONE_API_KEY", help="API key.")] = None,
-    keys: Annotated[
-        Path | None, typer.Option(help="JSON lines with key, name, weight, priority.")
-    ] = None,
-    endpoint: Annotated[
-        Literal["answers", "chat", "search"], typer.Option(help="What is asked.")
-    ] = "answers",
-    whole: Annotated[bool, typer.Option("--whole", help="Without streaming.")] = False,
-    model: Annotated[
-        str | None, typer.Option(help="For chat.", show_default="the application's")
-    ] = None,
-    deadline: Annotated[float, typer.Option(help="Seconds for an answer, sent along.")] = 30.0,
-    within: Annotated[
-        float | None,
-        typer.Option(help="Seconds in which an answer is good.", show_default="the deadline"),
-    ] = None,
-    processes: Annotated[int | None, typer.Option(min=1, help="Generators.")] = None,
-    seed: Annotated[int, typer.Option(min=0, help="The same seed asks the same.")] = 1,
-    sweep: Annotated[
-        str | None, typer.Option(help="Run at these multiples of the rate: 0.5,1,2,5.")
-    ] = None,
-    prices: Annotated[
-        str | None, typer.Option(help="Dollars for a million tokens in and out: 0.15,0.60.")
-    ] = None,
-    save: Annotated[Path | None, typer.Option(help="Write the report as JSON.")] = None,
-    html: Annotated[Path | None, typer.Option(help="Write it as a page with plots.")] = None,
-    against: Annotated[
-        Path | None, typer.Option(help="Compare with a report that was saved.")
-    ] = None,
-    own_target: Annotated[
-        bool, typer.Option("--i-own-this-target", help="Load a server beyond this machine.")
-    ] = False,
+    url: options.Url,
+    rate: options.Rate = 10.0,
+    duration: options.Duration = 30.0,
+    shape: options.Shape = "poisson",
+    trace: options.TraceFile = None,
+    trace_start: options.TraceStart = 0.0,
+    speed: options.Speed = 1.0,
+    questions: options.QuestionsFile = None,
+    collection: options.Collection = None,
+    zipf: options.Zipf = 1.0,
+    in_order: options.InOrder = False,
+    once: options.Once = False,
+    turns: options.Turns = 1,
+    think: options.ThinkSeconds = 5.0,
+    leave: options.LeaveShare = 0.0,
+    key: options.ApiKey = None,
+    keys: options.KeysFile = None,
+    endpoint: options.Endpoint = "answers",
+    whole: options.Whole = False,
+    model: options.ModelName = None,
+    deadline: options.DeadlineSeconds = 30.0,
+    within: options.WithinSeconds = None,
+    processes: options.Processes = None,
+    seed: options.Seed = 1,
+    sweep: options.Multiples = None,
+    prices: options.PricesText = None,
+    save: options.SaveTo = None,
+    html: options.PageTo = None,
+    against: options.Against = None,
+    own_target: options.OwnTarget = False,
 ) -> None:
     """Measure a server under open-loop load. Exit status 2: the run is not valid."""
     from ragstone.lab.load.compare import read_report
