@@ -30,6 +30,10 @@ WORTH: Final = 0.5
 """Of the target: an expected wait that is worth while when others are refused. The expectation is
 a mean; so few of those who were let wait are refused in the end."""
 
+EXTENSION: Final = 0.25
+"""Of the target: how soon who may stay longer is looked at again, as another may have come that
+goes before it."""
+
 _LEAST_EXTENSION: Final = 0.001
 """Seconds. What rounding leaves of an interval is no time to wait."""
 
@@ -89,7 +93,7 @@ class WaitLimit:
 
     def due(self, now: float, expected: float) -> float:
         """When it is too late for a turn that was expected to come so many seconds from now."""
-        return now + expected + self._target
+        return now + max(expected, self._target)
 
     def worth_while(self, now: float) -> float:
         """The longest expected wait of a request arriving now; longer ones are refused at once."""
@@ -117,4 +121,4 @@ class WaitLimit:
         either (RFC 8289, section 3).
         """
         left = self._interval - waited
-        return min(self._target, left) if left > _LEAST_EXTENSION else 0.0
+        return min(EXTENSION * self._target, left) if left > _LEAST_EXTENSION else 0.0
