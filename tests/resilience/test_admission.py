@@ -66,6 +66,26 @@ def test_a_slot_given_back_early_lets_another_begin_while_the_place_is_kept() ->
     run(scenario())
 
 
+def test_who_may_need_no_slot_is_let_in_and_refused_when_it_asks_for_one() -> None:
+    async def scenario() -> None:
+        admission = _admission(1)
+        await _pass_through(admission, seconds=0.012)
+        async with _admit(admission):
+            with pytest.raises(Overloaded):
+                await _pass_through(admission, seconds=0.0)
+            next_one = asyncio.create_task(_pass_through(admission, seconds=0.0))
+            await asyncio.sleep(0.001)
+            admission.check(ALICE, priority="critical", weight=1, deadline=FAR)
+            async with _admit(admission, slot=False) as asks_later:
+                with pytest.raises(Overloaded):
+                    asks_later.check_slot()
+                assert (admission.slots_in_use, admission.waiting) == (1, 1)
+        await next_one
+        _nothing_is_left(admission)
+
+    run(scenario())
+
+
 def test_beyond_what_may_be_in_flight_a_request_is_refused() -> None:
     async def scenario() -> None:
         admission = _admission(100, in_flight=2)

@@ -488,6 +488,21 @@ async def test_under_overload_the_oldest_is_next_unless_it_is_late() -> None:
 
 
 @virtual
+async def test_who_stayed_is_refused_soon_after_another_goes_before_it() -> None:
+    clock = running_clock()
+    tried, _ = await overloaded(clock)
+    began = clock.monotonic()
+    [stays] = await visitors(1, tried)
+    await asyncio.sleep(0.021)
+    assert stays.error is None
+    [newer] = await visitors(1, tried)
+    await asyncio.sleep(0.01)
+    assert isinstance(stays.error, Overloaded)
+    assert stays.settled_at - began == pytest.approx(0.025)
+    assert newer.error is None
+
+
+@virtual
 async def test_under_overload_others_are_refused_and_not_who_asks_little() -> None:
     tried = gate(8, clock := running_clock(), queue=8)
     flood = await visitors(8, tried, tenant="flood")
