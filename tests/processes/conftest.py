@@ -48,6 +48,12 @@ class Served:
         """Returns once none of the processes can write any more, so that the pipe may be closed."""
         self._reading.join(60)
 
+    def status(self) -> int:
+        """How it ended, once it has and all that was logged is in `lines`."""
+        status = self.process.wait()
+        self.read_to_the_end()
+        return status
+
     def until(self, there: Callable[[], Any]) -> Any:
         """What `there` gives once it gives something; looks whenever a line is logged."""
         with self._news:

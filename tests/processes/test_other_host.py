@@ -66,6 +66,6 @@ async def test_a_second_signal_ends_at_once(serve: Serve, slow_model) -> None:  
         served.process.send_signal(signal.SIGTERM)
         await asyncio.sleep(0.1)
         served.process.send_signal(signal.SIGTERM)
-        assert await asyncio.to_thread(served.process.wait) == 0
+        assert await asyncio.to_thread(served.status) == 0
         response.close()
     assert served.everyone() == []

@@ -39,7 +39,7 @@ async def test_gateways_answer_as_one_process_does(serve: Serve) -> None:
     await several.ingest(TEXTS)
     through_gateways = await _answers(several)
     several.process.send_signal(signal.SIGTERM)
-    assert several.process.wait() == 0
+    assert several.status() == 0
     assert several.everyone() == []
     alone = serve(0)
     assert await _answers(alone) == through_gateways
