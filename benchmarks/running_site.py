@@ -53,9 +53,7 @@ class Site:
         """Unshared and written to, of all processes: pages of a library that another process of
         the machine begins or ceases to use come and go in `resident_bytes`, tens of MB of them."""
         return sum(
-            mapped.private_dirty
-            for process in self.processes()
-            for mapped in process.memory_maps()
+            mapped.private_dirty for process in self.processes() for mapped in process.memory_maps()
         )
 
     def cpu_seconds(self) -> float:
