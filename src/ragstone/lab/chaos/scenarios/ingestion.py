@@ -12,6 +12,8 @@ from typing import Any, Final
 import aiohttp
 
 from ragstone.domain.errors import InvalidExperiment
+from ragstone.domain.job import TERMINAL_STATES
+from ragstone.ingest.service import IngestionSettings
 from ragstone.lab.chaos.driver import at_rate
 from ragstone.lab.chaos.scenario import Bench, Scenario
 from ragstone.lab.chaos.scenarios.model import QUICK_MODEL, good_share
@@ -34,7 +36,9 @@ async def killed_at_any_point(bench: Bench) -> None:
         jobs = [job["id"] for job in accepted["jobs"]]
         kills = 0
         for _ in range(2 if bench.quick else 8):
-            await asyncio.sleep(chance.uniform(0.02, 0.6))
+            for job in jobs:
+                await _may_break_off(site, job)
+            await asyncio.sleep(chance.uniform(0.05, 0.6))
             site.server.send(signal.SIGKILL)
             await site.server.ended()
             kills += 1
@@ -50,6 +54,18 @@ async def killed_at_any_point(bench: Bench) -> None:
             none_of("documents that are not found once", [a for a in asked if a]),
             at_least("times killed", kills, 2),
         )
+
+
+async def _may_break_off(site: Site, job: str) -> None:
+    """Until it would be begun once more: one that brought its server down three times and came no
+    further is given up, as it should be, and a slow machine has begun nothing by then."""
+    most = IngestionSettings().max_attempts
+    while True:
+        found = await site.call("GET", f"/v1/jobs/{job}", key=site.keys["acme"])
+        begun = found["attempts"] + (found["state"] == "queued")
+        if found["state"] in TERMINAL_STATES or begun < most:
+            return
+        await asyncio.sleep(0.02)
 
 
 async def _found(site: Site, number: int) -> str:
