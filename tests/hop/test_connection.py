@@ -70,6 +70,19 @@ def test_an_answer_comes_whole_in_whatever_pieces(answer: bytes, status: int) ->
     run(scenario())
 
 
+def test_an_answer_as_long_as_its_head_comes_whole_too() -> None:
+    """Its length is then what is there but for the end of a head that was cut in two."""
+    body = bytes(len(ANSWER_HEAD))
+    head = b"%b%d\r" % (ANSWER_HEAD, len(body))
+
+    async def scenario() -> None:
+        wire = answers(head, b"\n\r\n" + body)
+        assert await wire.connection.exchange(b"", 1) == (200, body)
+        wire.abort()
+
+    run(scenario())
+
+
 def test_answers_of_both_kinds_follow_one_another() -> None:
     async def scenario() -> None:
         wire = Wire()

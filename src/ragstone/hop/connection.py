@@ -87,7 +87,7 @@ class EngineConnection(asyncio.Protocol):
             if data.startswith(ANSWER_HEAD):
                 head_end = data.find(b"\r\n\r\n", len(ANSWER_HEAD))
                 body = data[head_end + 4 :]
-                if data[len(ANSWER_HEAD) : head_end] == b"%d" % len(body):
+                if head_end > 0 and data[len(ANSWER_HEAD) : head_end] == b"%d" % len(body):
                     self._answer(200, body)
                     return
             self._parser = httptools.HttpResponseParser(self)
