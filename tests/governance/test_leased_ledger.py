@@ -454,6 +454,45 @@ def test_what_is_left_under_a_lowered_limit_is_still_spent() -> None:
     run(scenario())
 
 
+def test_what_a_reservation_frees_under_a_lowered_limit_is_asked_for_anew() -> None:
+    async def scenario() -> None:
+        site = Site()
+        await site.store.put_budget(budget(100))
+        ledger = site.ledger()
+        running = await ledger.reserve(ANNA, dollars(100))
+        await site.store.put_budget(budget(50))
+        for _ in range(20):
+            await ledger.standing(ANNA)
+            await asyncio.sleep(0.1)
+        ledger.settle(running, dollars(10), [row(ANNA, 10)])
+        with pytest.raises(BudgetExhausted):
+            await ledger.reserve(ANNA, dollars(60))
+        ledger.settle(await ledger.reserve(ANNA, dollars(40)), dollars(40), [row(ANNA, 40)])
+        await site.end(ledger)
+        assert (await site.store.settled(), await site.store.outstanding()) == (50, 0)
+
+    run(scenario())
+
+
+def test_what_is_held_under_a_lowered_limit_is_shared_as_before() -> None:
+    async def scenario() -> None:
+        site = Site()
+        await site.store.put_budget(budget(10_000))
+        ledger = site.ledger()
+        running = await ledger.reserve(ANNA, dollars(100))
+        await site.store.put_budget(budget(100))
+        for _ in range(20):
+            await ledger.standing(ANNA)
+            await asyncio.sleep(0.1)
+        assert await ledger.join(running, BERT)
+        assert await site.store.outstanding() == 100
+        ledger.settle(running, dollars(71), [row(ANNA, 36), row(BERT, 35)])
+        await site.end(ledger)
+        assert (await site.store.settled(), await site.store.outstanding()) == (71, 0)
+
+    run(scenario())
+
+
 def test_a_new_day_is_a_new_account() -> None:
     async def scenario() -> None:
         site = Site()
@@ -591,6 +630,39 @@ def test_a_book_that_is_refused_keeps_no_other_from_being_closed(
         site.store.refused = None
         assert await recover_journals(tmp_path, site.store, seconds=30) == 1
         assert (await site.store.settled(), await site.store.outstanding()) == (70, 0)
+
+    run(scenario())
+
+
+def test_who_still_asks_while_the_ledger_closes_does_not_keep_it_from_that(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def scenario() -> None:
+        site = Site()
+        await site.store.put_budget(budget(10_000))
+        ledger = site.ledger(upkeep=False)
+        await ledger.reserve(ANNA, dollars(100))
+        ledger.rotate()
+        calls = 0
+
+        async def lease(*asked: object, **how: object) -> list[Grant]:
+            nonlocal calls
+            calls += 1
+            return await asyncio.Future()
+
+        monkeypatch.setattr(site.store, "lease", lease)
+
+        async def ask() -> None:
+            for _ in range(2):  # the second time while the older book is reported
+                with pytest.raises(RecordsUnavailable):
+                    await ledger.reserve(ANNA, dollars(100))
+
+        asking = asyncio.create_task(ask())
+        await asyncio.sleep(0.1)
+        await ledger.close()
+        await asking
+        assert calls == 1
+        assert (await site.store.settled(), await site.store.outstanding()) == (100, 0)
 
     run(scenario())
 

@@ -50,6 +50,24 @@ def test_settled_once_open_in_full_and_the_rest_free(tmp_path: Path) -> None:
     run(scenario())
 
 
+def test_what_is_shared_under_a_lowered_limit_is_charged_once(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        site = Site(journals=tmp_path)
+        await site.store.put_budget(budget(10_000))
+        ledger = site.ledger()
+        shared = await ledger.reserve(ANNA, dollars(100))
+        await site.store.put_budget(budget(850))
+        for _ in range(20):
+            await ledger.standing(ANNA)
+            await asyncio.sleep(0.1)
+        assert await ledger.join(shared, BERT)
+        await kill(ledger, site.upkeeps[0])
+        assert await recover_journals(tmp_path, site.store, seconds=30) == 1
+        assert (await site.store.settled(), await site.store.outstanding()) == (100, 0)
+
+    run(scenario())
+
+
 def test_a_report_that_arrived_without_an_answer_counts_once(tmp_path: Path) -> None:
     async def scenario() -> None:
         site = Site(journals=tmp_path)

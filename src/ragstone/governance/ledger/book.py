@@ -77,9 +77,10 @@ class Book:
     def has(self, account: Account) -> bool:
         return account in self._slices
 
-    def has_free(self, account: Account) -> bool:
+    def has_unspent(self, account: Account) -> bool:
+        """Whether something of it is free, or may be when reservations are settled."""
         slice_ = self._slices.get(account)
-        return slice_ is not None and slice_.free > 0
+        return slice_ is not None and (slice_.free > 0 or slice_.held > 0)
 
     def granted(self, view: AccountView, grant: Grant) -> None:
         if grant.amount:

@@ -155,9 +155,11 @@ class LeasedLedger:
     # Slices
 
     def _in_book(self, plan: Plan, reservation: Reservation) -> list[Slice]:
-        """The plan's slices in the book of the reservation, which may be an older one."""
-        slices = plan.model if reservation.model else plan.other
-        return [reservation.book.slice(slice_.view) for slice_ in slices]
+        """Those of the plan's accounts that the reservation is held in, recalled ones included;
+        for the others those of its book, which may be an older one."""
+        held = {slice_.view.account: slice_ for slice_ in reservation.slices}
+        views = [slice_.view for slice_ in (plan.model if reservation.model else plan.other)]
+        return [held.get(view.account) or reservation.book.slice(view) for view in views]
 
     def _may_join(self, found: Reservation, slices: Sequence[Slice]) -> bool:
         """What it holds already, anyone may share; more is only taken under a sure lease."""

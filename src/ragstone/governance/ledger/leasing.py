@@ -54,7 +54,8 @@ class Leasing:
         book: Callable[[], Book],
         on_over: Callable[[Account], None],
     ) -> None:
-        """`on_over` is told of accounts that have nothing left while the book has some."""
+        """`on_over` is told of accounts that have nothing left while the book has some, or
+        holds it."""
         self._store = store
         self._clock = clock
         self._seconds = seconds
@@ -71,10 +72,13 @@ class Leasing:
         """Since when the call under way is, or has been waited for."""
         self._number = 0
         self._failed: tuple[float, RagstoneError] | None = None
+        self._closed = False
 
     async def ask(self, wants: Sequence[tuple[AccountView, int]]) -> Answer:
         """Asks for at least so much of each account, or with 0 only how it stands. Cancelling
         ends the wait, not the call; so does an answer that does not come."""
+        if self._closed:
+            return _stopped()
         if self._failed is not None and self._is_paused():
             return self._failed[1]
         for view, least in wants:
@@ -119,7 +123,7 @@ class Leasing:
         else:
             wanted.least = min(filter(None, (wanted.least, least)), default=0)
             wanted.most += most
-        if self._asking is None:
+        if self._asking is None and not self._closed:
             self._answer = asyncio.get_running_loop().create_future()
             self._asking = asyncio.create_task(self._ask_all())
 
@@ -134,6 +138,8 @@ class Leasing:
         self._unanswered = None
 
     async def close(self) -> None:
+        """Asks no more: who would has no answer."""
+        self._closed = True
         if self._asking is not None:
             self._asking.cancel()
             await asyncio.gather(self._asking, return_exceptions=True)
@@ -156,7 +162,7 @@ class Leasing:
             self._asking, self._asked_at = None, None
             for waiting in (answer, self._answer):
                 if waiting is not None and not waiting.done():
-                    waiting.set_result(RecordsUnavailable("The server stops."))
+                    waiting.set_result(_stopped())
 
     async def _ask_once(self, wanted: list[_Wanted]) -> Answer:
         try:
@@ -197,6 +203,10 @@ class Leasing:
         for view, grant in zip(call.views, grants, strict=True):
             call.book.granted(view, grant)
         for view in call.views:
-            if view.is_over and self._book().has_free(view.account):
+            if view.is_over and self._book().has_unspent(view.account):
                 self._on_over(view.account)
         return {grant.account: grant for grant in grants}
+
+
+def _stopped() -> RecordsUnavailable:
+    return RecordsUnavailable("The server stops.")

@@ -102,6 +102,6 @@ class Plans:
             self._views[one.account] = view
         elif view.budget != one.budget:
             lowered = view.change(one.budget)
-            if lowered and self._book().has_free(one.account):
+            if lowered and self._book().has_unspent(one.account):
                 self._on_lowered(one.account)
         return view
