@@ -127,18 +127,21 @@ def test_a_client_that_leaves_is_told_nothing_more(leaves: float, slow: float) -
     run(scenario())
 
 
-def test_a_stop_while_a_client_that_left_is_settled_is_no_error() -> None:
+@given(leaves=st.floats(0, 6), slow=st.sampled_from([0.0, 0.9]), later=st.floats(0, 2))
+def test_a_stop_while_a_client_that_left_is_settled_is_no_error(
+    leaves: float, slow: float, later: float
+) -> None:
     async def scenario() -> None:
-        await _stream(Peer(leaves=1.5), stops=2.0, settles=1.0)
+        await _stream(Peer(slow=slow, leaves=leaves), stops=leaves + later, settles=1.0)
 
     run(scenario())
 
 
-@pytest.mark.parametrize("stops", [None, 2.0, 20.0, 31.0])
+@pytest.mark.parametrize("stops", [None, 2.0, 20.0, 30.5, 32.0])
 def test_a_client_that_stops_reading_is_dropped_and_nothing_is_left(stops: float | None) -> None:
     async def scenario() -> None:
         peer = Peer(slow=100.0)
-        await _stream(peer, send_seconds=30.0, stops=stops)
+        await _stream(peer, send_seconds=30.0, stops=stops, settles=1.0)
         assert peer.aborted.is_set() or (stops is not None and stops < 30)
 
     run(scenario())

@@ -61,21 +61,24 @@ class EventStream(Response):
         client = self._client or Client(receive)
         sending = _Sending(send, client, self._heartbeat_seconds, self._send_seconds)
         try:
-            async with client.listening():
+            try:
+                async with client.listening():
+                    try:
+                        await self._relay(sending)
+                    except asyncio.CancelledError:
+                        if client.gone:
+                            raise
+                        await self._say_last(sending)
+            finally:
                 try:
-                    await self._relay(sending)
-                except asyncio.CancelledError:
-                    if client.gone:
-                        raise
-                    await self._say_last(sending)
+                    await sending.close()
+                finally:
+                    await self._events.aclose()
         except ClientDisconnect:
             return
         except asyncio.CancelledError:
             if not client.gone:  # else nobody is there to whom a stop could be said
                 raise
-        finally:
-            await sending.close()
-            await self._events.aclose()
         if sending.gave_up:
             _log.info("client stopped reading", seconds=self._send_seconds)
             await drop(scope, receive)
