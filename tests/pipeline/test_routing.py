@@ -15,12 +15,13 @@ from ragstone.governance.ledger import UsageLedger
 from ragstone.governance.prices import Price, PriceBook, Rate
 from ragstone.models.llms.fake import ScriptedModel
 from ragstone.pipeline.escalate import Escalation
-from ragstone.ports import ModelOffer
+from ragstone.ports import Clock, ModelOffer
 from ragstone.resilience.dependency import Dependency
 from ragstone.resilience.model_route import GuardedRoute
 from ragstone.resilience.retry import RetrySettings
 from tests.pipeline import world as worlds
 from tests.pipeline.world import World
+from tests.virtual_loop import run, running_clock
 
 USED = Usage(input_tokens=100, output_tokens=10)
 PRICES = {"cheap": (1_000_000, 2_000_000), "dear": (10_000_000, 30_000_000)}
@@ -53,13 +54,15 @@ class Purse(UsageLedger):
 
 
 def says(name: str, *words: str, **more: object) -> ScriptedModel:
-    options = {"usage": USED, **more}
-    return ScriptedModel(words or (ANSWERED,), clock=SystemClock(), name=name, **options)  # type: ignore[arg-type]
+    options = {"usage": USED, "clock": SystemClock(), **more}
+    return ScriptedModel(words or (ANSWERED,), name=name, **options)  # type: ignore[arg-type]
 
 
-async def routed(*models: ScriptedModel, stands: Standing | None = "normal") -> World:
+async def routed(
+    *models: ScriptedModel, stands: Standing | None = "normal", clock: Clock | None = None
+) -> World:
     """A world whose route has these models, in this order."""
-    world = World()
+    world = World(clock=clock)
     world.ledger = Purse()
     world.ledger.stands = stands
     rates = {name: Rate(input=i, output=o) for name, (i, o) in PRICES.items()}
@@ -221,6 +224,26 @@ async def test_an_answer_that_does_not_suffice_is_replaced_unseen_and_both_are_b
     assert "routing" not in done.receipt.saved_nanodollars  # it cost more than the best alone
     assert (await world.ask())[1].cache == "hit"
     assert (len(cheap.prompts), len(dear.prompts)) == (1, 1)
+
+
+def test_a_better_model_has_the_time_that_a_generation_may_take(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Not only what the first one has left of it."""
+    recipe = replace(worlds.RECIPE, escalation="unsupported", model_seconds=20.0)
+    monkeypatch.setattr(worlds, "RECIPE", recipe)
+
+    async def scenario() -> None:
+        slow = {"clock": running_clock(), "first_delay": 1.0, "delay": 12.0}
+        world = await routed(
+            says("cheap", *UNCITED.partition(" ")[::2], **slow),
+            says("dear", *ANSWERED.partition(" ")[::2], **slow),
+            clock=running_clock(),
+        )
+        _, done = await world.ask(seconds=60.0)
+        assert (done.model, done.degraded) == ("dear", [])
+
+    run(scenario())
 
 
 async def test_an_answer_that_suffices_is_the_cheap_ones(escalating) -> None:

@@ -104,7 +104,7 @@ class ModelWriter:
         self._route = route
         self._tenant = tenant
         self._priority: Priority = priority
-        self._until = deadline.model_until(model_seconds)
+        self._model_seconds = model_seconds
         self._on_asked = on_asked
         self._ladder = ladder
         self._deadline = deadline
@@ -179,7 +179,7 @@ class ModelWriter:
             prompt,
             tenant=self._tenant,
             priority=self._priority,
-            deadline=self._until,
+            deadline=self._deadline.model_until(self._model_seconds),
             on_asked=partial(self._asked, prompt=prompt),
             on_failed=self._bill.failed,
             models=models,
