@@ -3,7 +3,7 @@
 import asyncio
 import gc
 import weakref
-from contextlib import aclosing
+from contextlib import AsyncExitStack, aclosing
 from random import Random
 from typing import Any
 
@@ -16,17 +16,20 @@ from ragstone.domain.errors import (
     DeadlineExceeded,
     IndexUnavailable,
     ModelFailed,
+    Overloaded,
     RagstoneError,
     ShuttingDown,
+    TooManyRequests,
 )
 from ragstone.domain.principal import Principal
 from ragstone.governance.ledger.counting import UsageLedger
 from ragstone.models.llms.fake import ScriptedModel
+from ragstone.pipeline.flight import Flight, Flights
 from ragstone.pipeline.replay_buffer import ReplayBuffer
 from ragstone.resilience.admission import GatedAdmission
 from ragstone.resilience.gate import Gate, GateSettings
 from tests.pipeline.test_leaving import Pausing
-from tests.pipeline.world import ASKED, TEXT, World
+from tests.pipeline.world import ANN, ASKED, TEXT, World
 from tests.virtual_loop import run, running_clock
 
 WORDS = ["Forty", "-five", " days", " after", " delivery", " [1]."]
@@ -239,6 +242,35 @@ def test_a_leaders_lack_of_time_is_not_the_followers() -> None:
         assert [client.done.answer for client in followers] == [TOLD] * 3
         assert world.model is not None
         assert len(world.model.prompts) == 2
+        await _at_rest(world)
+
+    run(scenario())
+
+
+def test_a_question_that_finds_no_slot_begins_no_flight() -> None:
+    class Grounded(Flights):
+        def begin(self, *args: Any) -> Flight:
+            raise AssertionError
+
+    async def scenario() -> None:
+        world = await _world()
+        world.flights = Grounded()
+        async with AsyncExitStack() as stack:
+            for _ in range(4):
+                admitted = world.admission.admit(ANN, priority="standard", weight=1, deadline=1e9)
+                await stack.enter_async_context(admitted)
+            acquire = world.admission.gate.acquire
+            waiting = [
+                asyncio.create_task(acquire(tenant="acme", priority="standard", deadline=1e9))
+                for _ in range(4)
+            ]
+            await asyncio.sleep(0)
+            refused = Client(world)
+            await _all(refused)
+            assert isinstance(refused.error, Overloaded | TooManyRequests)
+            for task in waiting:
+                task.cancel()
+            await asyncio.wait(waiting)
         await _at_rest(world)
 
     run(scenario())

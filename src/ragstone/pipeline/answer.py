@@ -139,6 +139,7 @@ async def _together(asked: Asked, begun: Begun, s: Services) -> AsyncGenerator[A
             if asked.cache == "use":
                 flight = s.flights.find(found.key, asked, bill.standing)
             if flight is None:
+                permit.check_slot()  # to be refused in a flight of one's own costs twice as much
                 events = afresh(asked, found, permit, bill, s)
                 flight = s.flights.begin(
                     found.key, asked, bill, events, place.shared(), billed.handed_over()
