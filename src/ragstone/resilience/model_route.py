@@ -239,10 +239,8 @@ class GuardedRoute:
             events = model.stream(call.prompt, deadline=call.deadline)
             try:
                 event = await self._first_event(events, model.name, call, until)
-            except BaseException as error:
-                if isinstance(error, Exception):
-                    call.on_failed(error)
-                await events.aclose()  # of one that came when the time was over
+            except Exception as error:  # which has ended the events
+                call.on_failed(error)
                 raise
             attempt.first_result(event.waited if isinstance(event, TextDelta) else None)
             return _Opened(
