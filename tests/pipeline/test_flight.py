@@ -130,6 +130,20 @@ def test_the_leader_may_leave() -> None:
     run(scenario())
 
 
+def test_a_client_has_its_place_until_it_has_read_the_end() -> None:
+    async def scenario() -> None:
+        world = await _world()
+        async with aclosing(world.events()) as events:
+            await anext(events)
+            await asyncio.sleep(10.0)
+            assert world.flights is not None
+            assert (len(world.flights), world.admission.in_flight) == (0, 1)
+            assert isinstance([event async for event in events][-1], Done)
+        await _at_rest(world)
+
+    run(scenario())
+
+
 def test_when_all_have_left_the_model_is_left_too() -> None:
     async def scenario() -> None:
         world = await _world()
