@@ -1,12 +1,17 @@
 """A response's head goes out with what follows it, and at once where nothing does."""
 
 import asyncio
+import gc
+import weakref
 from types import SimpleNamespace
 from typing import Any, cast
 
+import uvicorn
+from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
+from uvicorn.server import ServerState
 
-from ragstone.server.connection import HeldHead
+from ragstone.server.connection import Connection, HeldHead
 
 
 class Transport:
@@ -22,6 +27,12 @@ class Transport:
 
     def is_closing(self) -> bool:
         return self.closed
+
+    def get_extra_info(self, name: str) -> None:
+        """Nobody knows where it leads."""
+
+    def abort(self) -> None:
+        self.close()
 
     def close(self) -> None:
         self.closed = True
@@ -69,3 +80,27 @@ async def test_nothing_is_written_to_a_client_that_has_gone() -> None:
     assert response.transport.is_closing()
     await asyncio.sleep(0)
     assert transport.written == []
+
+
+async def test_a_client_that_leaves_before_a_response_leaves_no_garbage() -> None:
+    async def until_left(scope: Scope, receive: Receive, send: Send) -> None:
+        while (await receive())["type"] != "http.disconnect":
+            pass
+
+    config = uvicorn.Config(until_left, loop="none", lifespan="off", log_config=None)
+    config.load()
+    state = ServerState()
+    connection = Connection(config=config, server_state=state, app_state={}, send_seconds=5.0)
+    gc.disable()
+    try:
+        connection.connection_made(cast(asyncio.Transport, Transport()))
+        connection.data_received(b"GET / HTTP/1.1\r\nHost: test\r\n\r\n")
+        [task] = state.tasks
+        await asyncio.sleep(0)
+        response = weakref.ref(connection.cycle)
+        connection.connection_lost(None)
+        await task
+        del connection, task
+        assert response() is None
+    finally:
+        gc.enable()

@@ -49,6 +49,8 @@ class Connection(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._unwatch_writing()
+        if self.cycle is not None:
+            self.cycle.transport = self.transport  # a head still held knows its cycle: no garbage
         super().connection_lost(exc)
 
     def _watch_rest(self) -> None:
