@@ -31,8 +31,13 @@ def file(tmp_path: Path) -> Path:
     return path
 
 
-def _gate(board: Board, limit: int, clock: VirtualClock | SystemClock) -> Gate:
-    return Gate("gate", limit=lambda: limit, settings=SETTINGS, clock=clock, board=board)
+def _gate(
+    board: Board,
+    limit: int,
+    clock: VirtualClock | SystemClock,
+    settings: GateSettings = SETTINGS,
+) -> Gate:
+    return Gate("gate", limit=lambda: limit, settings=settings, clock=clock, board=board)
 
 
 class Pair:
@@ -113,6 +118,34 @@ def test_a_tenant_above_its_share_of_all_gives_way_to_one_that_waits_elsewhere(
         await asyncio.sleep(0.01)
         assert other.inside
         assert not more.inside
+
+    run(scenario())
+
+
+def test_under_overload_who_asks_no_more_than_an_equal_part_of_all_may_wait(tmp_path: Path) -> None:
+    """Of all units, however few of them are to be had in each process."""
+
+    async def scenario() -> None:
+        file, clock = tmp_path / "board", running_clock()
+        Board.create(file, processes=4)
+        settings = GateSettings(
+            queue=200, target_seconds=0.02, interval_seconds=0.5, tenant_share=0.25
+        )
+        boards = [Board(file, row=row, clock=clock) for row in range(4)]
+        here, there = (_gate(board, 8, clock, settings) for board in boards[:2])
+        [first] = await visitors(1, here)
+        await asyncio.sleep(0.2)
+        first.leave()  # so long are units held
+        quiet = await visitors(2, there, tenant="quiet")
+        flood = await visitors(6, there, tenant="flood")
+        assert all(visitor.inside for visitor in quiet + flood)
+        await visitors(1, here, tenant="flood")
+        await asyncio.sleep(0.6)
+        boards[1].beat()
+        waiting, refused = await visitors(2, here, tenant="flood")
+        [third] = await visitors(1, here, tenant="quiet")
+        assert refused.error is not None
+        assert (waiting.error, third.error) == (None, None)
 
     run(scenario())
 

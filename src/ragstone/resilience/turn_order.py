@@ -53,9 +53,11 @@ class TurnOrder:
         That is so for who is next, and for a tenant that even with one more would ask for no more
         than an equal part: what makes it wait is another's flood.
         """
-        asked = self._units.own_of(waiter.tenant) + self._room.of(waiter.tenant)
-        active = max(self._units.own_tenants, self._room.tenants)
-        if (asked + 1) * active * self._units.processes <= self._capacity.limits()[waiter.rank]:
+        held = self._units.of(waiter.tenant)
+        asked = held + self._room.of(waiter.tenant)
+        others = self._units.total() > held
+        active = max(self._units.own_tenants, self._room.tenants, 2 if others else 1)
+        if (asked + 1) * active <= self._capacity.limits()[waiter.rank]:
             return True
         return self._room.lines[waiter.rank].head(now) is waiter
 
