@@ -158,9 +158,10 @@ async def _whole_json(call: Call, asked: Asked, *, again: bool) -> bytes:
             return _ENCODER.encode(await _last(call, asked, begun))
     call.outcome = outcome_of(call.trace.degraded, not_found=kept.not_found)
     call.cache = "hit"
+    told = await kept_json(asked, kept, begun, call.system.services)
     if again and AGAIN in (extensions := call.request.scope.get("extensions", {})):
         extensions[AGAIN]["call"](call, asked, begun.found)
-    return await kept_json(asked, kept, begun, call.system.services)
+    return told
 
 
 async def _last(call: Call, asked: Asked, begun: Begun) -> Answer:
