@@ -24,13 +24,13 @@ class Connection(HttpToolsProtocol):
         self._look: asyncio.TimerHandle | None = None
 
     def on_headers_complete(self) -> None:
+        self.scope.setdefault("extensions", {})[ABORT] = {"call": self.transport.abort}
         super().on_headers_complete()
         held: Any = HeldHead(self.cycle, self.loop)
         self.cycle.transport = held
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
-        self.scope["extensions"] = {ABORT: {"call": self.transport.abort}}
         if not self.flow.write_paused:
             self._unwatch_writing()  # what is unread may grow again
 

@@ -92,7 +92,7 @@ class RepeatsConnection(Connection):
     def _begin_held(self, sent: Sent | None = None) -> None:
         held = self._release()
         if sent is not None:
-            self.scope["extensions"][AGAIN] = {"call": partial(self._repeats.remember, sent)}
+            self.scope["extensions"] = {AGAIN: {"call": partial(self._repeats.remember, sent)}}
         self._begin()
         if held:
             super().on_body(held)

@@ -4,6 +4,8 @@ from contextlib import suppress
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ragstone.governance.quotas.bucket_table import MINUTE, SLOT, Bucket, BucketTable
 
@@ -162,3 +164,25 @@ def test_a_damaged_slot_is_full_for_a_minute_and_never_open(tat: int) -> None:
     assert table.wait(ONE_A_SECOND, 1, at(0)) == SECOND
     assert table.wait(ONE_A_SECOND, 1, at(1)) == 0
     assert table.wait(ONE_A_SECOND, 60, at(1)) == 59 * SECOND
+
+
+@given(
+    limits=st.lists(st.integers(1, 10**9), min_size=1, max_size=3),
+    pauses=st.lists(st.integers(0, 2 * MINUTE), min_size=1, max_size=30),
+    more=st.integers(0, 50),
+    apart=st.sampled_from([1, 64]),
+)
+def test_one_unit_is_taken_as_by_take(
+    limits: list[int], pauses: list[int], more: int, apart: int
+) -> None:
+    """Also where a bucket is new, full, beyond its limit or displaced."""
+    buckets = [Bucket(f"{limit}", 3 + apart * place, limit) for place, limit in enumerate(limits)]
+    tables = [a_table(), a_table()]
+    now = 1
+    for pause in pauses:
+        now += pause
+        taken = tables[0].take_one(buckets, now), tables[1].take(buckets, 1, now)[0]
+        assert taken[0] == taken[1]
+        for bucket in buckets:
+            assert tables[0].used(bucket, now) == tables[1].used(bucket, now)
+            assert tables[0].charge(bucket, more, now) == tables[1].charge(bucket, more, now)

@@ -214,21 +214,19 @@ class LeasedLedger:
         self.on_scarce()
         return exhausted(view, self.clock.time())
 
-    def _is_nearly_spent(self, slice_: Slice) -> bool:
-        view = slice_.view
-        if view.is_short(slice_.free):
-            return True
-        return view.account.pool == "limit" and view.share(slice_.free) >= self.settings.economy_at
+    def _is_nearly_spent(self, view: AccountView, free: int) -> bool:
+        return view.account.pool == "limit" and view.share(free) >= self.settings.economy_at
 
     def _standing(self, slices: Sequence[Slice]) -> Standing:
         standing: Standing = "normal"
         for slice_ in slices:
-            view = slice_.view
+            view, free = slice_.view, slice_.free
             view.looked = True
-            if view.is_spent(slice_.free):
+            is_short = view.is_short(free)
+            if is_short and view.is_spent(free):
                 if view.account.pool == "hard":
                     raise self._refusal(view)
                 standing = "exhausted"
-            elif standing == "normal" and self._is_nearly_spent(slice_):
+            elif standing == "normal" and (is_short or self._is_nearly_spent(view, free)):
                 standing = "economy"
         return standing

@@ -3,6 +3,8 @@
 from collections.abc import Iterable, Sequence
 from typing import Final
 
+import msgspec
+
 from ragstone.domain.budget import Amount, Spender, UsageRow
 from ragstone.domain.usage import Usage
 from ragstone.governance.ledger.sharing import share
@@ -41,7 +43,7 @@ class UsageRows:
 def at_hour(rows: Sequence[UsageRow], now: float) -> Sequence[UsageRow]:
     """Those without an hour get that of `now`, in Unix seconds."""
     hour = int(now) // _HOUR * _HOUR
-    return [row if row.hour else _with(row, hour) for row in rows]
+    return [row if row.hour else msgspec.structs.replace(row, hour=hour) for row in rows]
 
 
 def unfinished_rows(spenders: Sequence[Spender], upper: Amount, at: float) -> Sequence[UsageRow]:
@@ -86,20 +88,4 @@ def _plus(one: UsageRow, other: UsageRow) -> UsageRow:
         usage=one.usage + other.usage,
         nanodollars=one.nanodollars + other.nanodollars,
         saved_nanodollars=one.saved_nanodollars + other.saved_nanodollars,
-    )
-
-
-def _with(row: UsageRow, hour: int) -> UsageRow:
-    return UsageRow(
-        hour=hour,
-        tenant=row.tenant,
-        application=row.application,
-        model=row.model,
-        key_id=row.key_id,
-        user=row.user,
-        questions=row.questions,
-        cached=row.cached,
-        usage=row.usage,
-        nanodollars=row.nanodollars,
-        saved_nanodollars=row.saved_nanodollars,
     )

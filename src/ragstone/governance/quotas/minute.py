@@ -57,7 +57,7 @@ class MinuteQuotas:
 
     def check_request(self, principal: Principal) -> None:
         buckets = self._requests_of(principal)
-        if buckets and (wait := self._take(buckets, 1)[0]):
+        if buckets and (wait := self._take_one(buckets)):
             raise RateLimited(
                 f"There were more than {_said(buckets)} in a minute.",
                 remedy="Wait as long as Retry-After says, or have the quota raised.",
@@ -132,6 +132,14 @@ class MinuteQuotas:
         if of_tenant:
             found.append(self._bucket(f"{unit} of tenant {tenant}", of_tenant))
         return found
+
+    def _take_one(self, buckets: Sequence[Bucket]) -> int:
+        """As `_take` of one unit."""
+        table, part = self._begin()
+        try:
+            return table.take_one(_parted(buckets, part), self._now())
+        finally:
+            self._end(table)
 
     def _take(self, buckets: Sequence[Bucket], units: int) -> tuple[int, list[Mark]]:
         """From all of them, or from none: then how long it would have to wait."""
