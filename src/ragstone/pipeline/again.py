@@ -76,7 +76,7 @@ class Retelling:
         if standing is None or (entry := self._at_hand.kept(again.key)) is None:
             return None
         kept = readable(entry.value)
-        if kept is None or (not kept.not_found and self._keeping.is_due(kept, self._clock.time())):
+        if kept is None or self._keeping.is_due(kept, self._clock.time()):
             return None
         return FoundAgain(kept, standing, time.perf_counter() - began)
 

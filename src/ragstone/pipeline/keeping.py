@@ -24,6 +24,9 @@ class Keeping:
         return seconds * self.random.uniform(0.9, 1.1)
 
     def is_due(self, kept: KeptAnswer, now: float) -> bool:
-        """Whether it is in the last part of its life."""
+        """Whether it is in the last part of its life, and should be made anew. What was not found
+        ends soon by itself."""
+        if kept.not_found:
+            return False
         left = kept.expires_at - now
         return left < self.refresh_share * (kept.expires_at - kept.made_at)

@@ -73,8 +73,7 @@ async def look_up(asked: Asked, standing: Standing, s: Services) -> LookedUp:
     if kept is not None:
         found.kept = kept
         calm = not s.ladder.takes("reranker_skipped", "sheddable")
-        due = not kept.not_found and s.keeping.is_due(kept, s.clock.time())
-        found.is_due = due and calm
+        found.is_due = calm and s.keeping.is_due(kept, s.clock.time())
         found.count("hit", asked, s)
     found.counted |= s.cache is None and not flying
     return found
