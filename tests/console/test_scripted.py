@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 
 import msgspec
 import pytest
-from playwright.async_api import Browser, Page, expect
+from playwright.async_api import Browser, Page, Route, expect
 
 from ragstone.domain.answer import Delta, Done
 from ragstone.domain.errors import (
@@ -294,6 +294,45 @@ async def test_dropped_files_are_uploaded(stand_in: StandIn, scripted_page: Page
     for name in ("one.md", "two.md"):
         row = scripted_page.locator(".job", has_text=name)
         await expect(row.locator(".job-state")).to_have_text("Done")
+
+
+async def test_files_chosen_before_the_server_has_answered_wait_for_their_collection(
+    scripted_page: Page,
+) -> None:
+    answering = asyncio.Event()
+
+    async def late(route: Route) -> None:
+        await answering.wait()
+        await route.continue_()
+
+    await scripted_page.route("**/v1/collections", late)
+    await scripted_page.reload()
+    await scripted_page.get_by_role("link", name="Documents").click()
+    await choose_files(scripted_page, {"early.md": b"Early"})
+    await choose_files(scripted_page, {"too.md": b"Early too"})
+    waiting = scripted_page.get_by_text("2 files waiting for the name of a collection.")
+    await expect(waiting).to_be_visible()
+    answering.set()
+    for name in ("early.md", "too.md"):
+        row = scripted_page.locator(".job", has_text=name)
+        await expect(row.locator(".job-state")).to_have_text("Done")
+    await expect(waiting).to_have_count(0)
+
+
+async def test_files_for_a_collection_without_a_name_are_sent_once_it_has_one(
+    scripted_page: Page,
+) -> None:
+    await scripted_page.get_by_role("link", name="Documents").click()
+    name = scripted_page.get_by_label("Into collection")
+    await expect(name).to_have_value("help")
+    await name.fill("")
+    await choose_files(scripted_page, {"fabrics.md": b"Linen"})
+    await expect(scripted_page.get_by_text("1 file waiting")).to_be_visible()
+    await name.fill("fabrics")
+    await name.press("Enter")
+    row = scripted_page.locator(".job", has_text="fabrics.md")
+    await expect(row).to_contain_text("fabrics · ")
+    await expect(row.locator(".job-state")).to_have_text("Done")
 
 
 async def test_a_running_job_shows_how_far_it_is(stand_in: StandIn, scripted_page: Page) -> None:

@@ -2,6 +2,7 @@
 
 import { button, element } from "./dom.js";
 import { icon } from "./icons.js";
+import { counted } from "./words.js";
 
 const FORMATS = "Markdown, text, HTML, PDF, DOCX, CSV, TSV, JSON and JSONL";
 
@@ -34,6 +35,7 @@ export function createUploadBox(onUpload) {
     "aria-label": "Files to upload",
   });
   const choose = button({ class: "button primary" }, () => picker.click(), icon("upload"), "Choose files");
+  const held = element("p", { class: "drop-held", role: "status" });
   const zone = element(
     "div",
     { class: "drop-zone" },
@@ -41,17 +43,33 @@ export function createUploadBox(onUpload) {
     choose,
     picker,
     element("p", { class: "hint" }, `${FORMATS}; a JSONL file may hold many documents.`),
+    held,
   );
+
+  /** @type {File[]} Chosen while no collection was named, so that nobody has to choose them again. */
+  let waiting = [];
+  /** Empty until the server has said which collections there are. */
+  let proposed = "";
 
   /** @param {FileList|null|undefined} files */
   function take(files) {
-    if (!files || files.length === 0) return;
-    if (!collection.reportValidity()) return;
-    onUpload({
-      files: [...files],
-      collection: collection.value.trim(),
-      access: access.value.split(",").map((entry) => entry.trim()).filter(Boolean),
-    });
+    waiting.push(...(files ?? []));
+    send();
+    if (waiting.length > 0 && proposed !== "") collection.reportValidity();
+  }
+
+  function send() {
+    const name = collection.value.trim();
+    if (waiting.length > 0 && name !== "") {
+      onUpload({
+        files: waiting,
+        collection: name,
+        access: access.value.split(",").map((entry) => entry.trim()).filter(Boolean),
+      });
+      waiting = [];
+    }
+    const words = `${counted(waiting.length, "file")} waiting for the name of a collection.`;
+    held.textContent = waiting.length > 0 ? words : "";
   }
 
   picker.addEventListener("change", () => {
@@ -59,8 +77,8 @@ export function createUploadBox(onUpload) {
     picker.value = "";
   });
   acceptDrops(zone, take);
+  collection.addEventListener("change", send);
 
-  let proposed = "";
   return {
     node: element("div", { class: "upload-box" }, zone, options(collection, names, access)),
 
@@ -73,6 +91,7 @@ export function createUploadBox(onUpload) {
       // A name that somebody typed is left alone.
       if (collection.value === proposed) collection.value = current ?? "default";
       proposed = current ?? "default";
+      send();
     },
   };
 }
