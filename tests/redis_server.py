@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 
 @contextmanager
@@ -23,32 +25,48 @@ def redis_server(*options: str) -> Iterator[str]:
         if os.environ.get("CI"):
             raise FileNotFoundError("Neither valkey-server nor redis-server is installed.")
         pytest.skip("neither valkey-server nor redis-server is installed")
-    folder = tempfile.mkdtemp(prefix="ragstone-redis-")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    own = ["--port", str(port), "--bind", "127.0.0.1", "--dir", folder, "--save", ""]
-    with (Path(folder) / "log").open("wb") as log:
-        process = subprocess.Popen([program, *own, *options], stdout=log, stderr=log)
+    folder = Path(tempfile.mkdtemp(prefix="ragstone-redis-"))
+    own = ["--bind", "127.0.0.1", "--dir", str(folder), "--save", ""]
     try:
-        _wait_for(port, process)
-        yield f"redis://127.0.0.1:{port}/0"
+        with _started([program, *own, *options], folder / "log") as port:
+            yield f"redis://127.0.0.1:{port}/0"
     finally:
-        process.kill()
-        process.wait()
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _wait_for(port: int, process: "subprocess.Popen[bytes]") -> None:
-    with redis.Redis(port=port) as client:
+@contextmanager
+def _started(command: list[str], log: Path) -> Iterator[int]:
+    """Its port: until it listens somebody else may take the one that was free, then it is another
+    one's turn."""
+    while True:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = int(probe.getsockname()[1])
+        with log.open("wb") as file:
+            process = subprocess.Popen([*command, "--port", str(port)], stdout=file, stderr=file)
+        try:
+            if _answers(port, process):
+                yield port
+                return
+        finally:
+            process.kill()
+            process.wait()
+        if "in use" not in (said := log.read_text(errors="replace")):
+            raise RuntimeError(f"The Redis server ended at once: {said}")
+
+
+def _answers(port: int, process: "subprocess.Popen[bytes]") -> bool:
+    """Whether it does, and not another one at the same port; once it does, or has ended."""
+    once = Retry(NoBackoff(), 0)
+    with redis.Redis(port=port, socket_timeout=1, retry=once) as client:
         while process.poll() is None:
             try:
-                client.ping()
-            except redis.ConnectionError:
-                time.sleep(0.01)
-            else:
-                return
-    raise RuntimeError("The Redis server ended at once.")
+                if client.info("server")["process_id"] == process.pid:
+                    return True
+            except redis.RedisError:
+                pass
+            time.sleep(0.01)
+    return False
 
 
 async def garbage_server(reply: bytes) -> tuple[asyncio.Server, str]:
