@@ -13,11 +13,13 @@ import pytest
 
 from ragstone.assembly import open_system
 from ragstone.domain.job import TERMINAL_STATES
+from ragstone.governance.quotas import MinuteLimits, MinuteQuotas, SharedBuckets
 from ragstone.observe.logging import configure_logging
 from ragstone.server.app import build_app
 from ragstone.server.run import serve
 from ragstone.settings import Settings
 from ragstone.system import System
+from tests.clock import VirtualClock
 
 POLICY = (
     "You may return full-price items within 45 days of delivery. "
@@ -80,6 +82,17 @@ class Running:
 @pytest.fixture(autouse=True)
 def _plain_logs() -> None:
     configure_logging("warning", "text")
+
+
+@pytest.fixture
+def still_minute(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For the quotas of servers started from now on no time passes: else a busy machine is given
+    back what it has used before it asks for more than there is."""
+
+    def made(limits: MinuteLimits, clock: object, buckets: SharedBuckets | None) -> MinuteQuotas:
+        return MinuteQuotas(limits, VirtualClock(), buckets)
+
+    monkeypatch.setattr("ragstone.assembly.question_path.MinuteQuotas", made)
 
 
 Start = Callable[..., Awaitable[Running]]

@@ -196,6 +196,7 @@ async def test_what_is_not_as_it_was_goes_the_ordinary_way(
     assert await told(server, key) == "unauthenticated"
 
 
+@pytest.mark.usefixtures("still_minute")
 async def test_quotas_hold(start: Start, endpoints: Seen) -> None:
     server = await start()
     await server.ingest({"returns": POLICY})
