@@ -81,6 +81,15 @@ class Served:
             is_json = response.content_type == "application/json"
             return response.status, json.loads(text) if is_json else text
 
+    async def until_refusing(self) -> None:
+        """Once nobody accepts a connection any more."""
+        while True:
+            try:
+                await self.ask("GET", "/health/live")
+            except aiohttp.ClientError:
+                return
+            await asyncio.sleep(0.02)
+
     async def ingest(self, texts: dict[str, str], *, key: str | None = None) -> None:
         """Returns when they can be found."""
         documents = [{"id": name, "text": text} for name, text in texts.items()]

@@ -109,8 +109,7 @@ async def test_without_their_supervisor_gateways_finish_what_is_open_and_nobody_
         response = await _first_word(served, http)
         served.process.kill()
         served.process.wait()
-        while not await _refuses(served):
-            await asyncio.sleep(0.02)
+        await served.until_refusing()
         assert sum(is_alive(pid) for pid in everyone) >= 2  # the engine, and who has the stream
         for _ in range(3):
             more.release()
@@ -121,22 +120,13 @@ async def test_without_their_supervisor_gateways_finish_what_is_open_and_nobody_
     assert await _ask(again, 1) == (200, "[]")
 
 
-async def _refuses(served: Served) -> bool:
-    try:
-        await served.ask("GET", "/health/live")
-    except aiohttp.ClientError:
-        return True
-    return False
-
-
 async def test_a_signal_lets_streams_finish(serve: Serve, slow_model: Model) -> None:
     more = asyncio.Semaphore(1)
     served = await _streaming(serve, slow_model, more)
     async with aiohttp.ClientSession() as http:
         response = await _first_word(served, http)
         served.process.send_signal(signal.SIGTERM)
-        while not await _refuses(served):
-            await asyncio.sleep(0.02)
+        await served.until_refusing()
         for _ in range(3):
             more.release()
         assert (await _events(response))[-1] == "done"

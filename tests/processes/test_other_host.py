@@ -64,7 +64,7 @@ async def test_a_second_signal_ends_at_once(serve: Serve, slow_model) -> None:  
             if b"word0" in line:
                 break
         served.process.send_signal(signal.SIGTERM)
-        await asyncio.sleep(0.1)
+        await served.until_refusing()  # two that come together are one to the system
         served.process.send_signal(signal.SIGTERM)
         assert await asyncio.to_thread(served.status) == 0
         response.close()
