@@ -157,7 +157,8 @@ def test_an_estimate_names_what_it_cannot_read_once(run: Run, tmp_path: Path) ->
     (tmp_path / "odd.bin").write_bytes(b"\x00\x01")
     (tmp_path / "fine.md").write_text("Wool is washed by hand.")
     told = run("ingest", "--estimate", "odd.bin", "fine.md")
-    assert (told.returncode, told.stdout[:12]) == (1, "1 documents,")
+    assert told.returncode == 1
+    assert told.stdout.startswith("1 document, 0 of them unchanged; 1 chunk with about ")
     assert told.stderr.startswith("odd.bin cannot be read: it is a binary file")
 
 

@@ -8,7 +8,8 @@ import typer
 from ragstone.cli.budgets import shown_dollars
 from ragstone.cli.client import Client
 from ragstone.cli.context import context_of, run_with_client
-from ragstone.cli.documents import Collection, print_json
+from ragstone.cli.documents import Collection
+from ragstone.cli.printing import print_json
 
 TopK = Annotated[int | None, typer.Option("--top-k", "-k", help="How many passages.")]
 

@@ -5,9 +5,9 @@ from typing import Annotated, Any
 
 import typer
 
-from ragstone.cli.client import Client
+from ragstone.cli.client import Client, quoted
 from ragstone.cli.context import context_of, run_with_client
-from ragstone.cli.documents import print_deleted, print_json, print_rows, quoted
+from ragstone.cli.printing import print_deleted, print_json, print_rows
 from ragstone.domain.errors import InvalidRequest
 
 budgets_app = typer.Typer(help="Set, list and remove budgets.", no_args_is_help=True)

@@ -4,9 +4,9 @@ from typing import Annotated, Any
 
 import typer
 
-from ragstone.cli.client import Client
+from ragstone.cli.client import Client, quoted
 from ragstone.cli.context import context_of, run_with_client
-from ragstone.cli.documents import print_json, print_rows, quoted
+from ragstone.cli.printing import print_json, print_rows
 
 cache_app = typer.Typer(help="See how the caches are used; clear them.", no_args_is_help=True)
 

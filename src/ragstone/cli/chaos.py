@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ragstone.cli.context import context_of
-from ragstone.cli.documents import print_json
+from ragstone.cli.printing import print_json, print_table
 
 if TYPE_CHECKING:
     from ragstone.lab.chaos.scenario import Scenario
@@ -20,7 +20,6 @@ chaos_app = typer.Typer(
 @chaos_app.command("list")
 def list_scenarios(typer_context: typer.Context) -> None:
     """The scenarios, and why some do not apply."""
-    from rich.console import Console
     from rich.table import Table
 
     from ragstone.lab.chaos.scenarios import SCENARIOS
@@ -35,7 +34,7 @@ def list_scenarios(typer_context: typer.Context) -> None:
             expected = f"Does not apply: {scenario.not_applicable}"
         faults = ", ".join(map(str, scenario.faults))
         table.add_row(scenario.name, faults, scenario.does, expected)
-    Console().print(table, markup=False)
+    print_table(table)
 
 
 @chaos_app.command()

@@ -125,3 +125,9 @@ def _error(raw: bytes, status: int, path: str) -> ServerError:
         error.remedy = f"List them with `{listed_by}`."
     error.remedy = _REMEDIES.get(error.code, error.remedy)
     return error
+
+
+def quoted(name: str) -> str:
+    from urllib.parse import quote
+
+    return quote(name, safe="")

@@ -1,13 +1,13 @@
 """`ingest`, `documents`, `collections` and `jobs`."""
 
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from ragstone.cli.client import Client
-from ragstone.cli.context import Context, context_of, run_with_client
+from ragstone.cli.client import Client, quoted
+from ragstone.cli.context import context_of, run_with_client
+from ragstone.cli.printing import counted, print_deleted, print_json, print_rows
 from ragstone.domain.errors import InvalidRequest
 from ragstone.domain.usage import NANODOLLARS
 
@@ -62,7 +62,9 @@ def ingest(
         if context.as_json:
             print_json({**counts, "errors": outcome.errors, "jobs": outcome.jobs})
         else:
-            typer.echo(", ".join(f"{count:,} {name}" for name, count in counts.items()))
+            chunks = counted(counts.pop("chunks"), "chunk")
+            done = [f"{count:,} {name}" for name, count in counts.items()]
+            typer.echo(", ".join([*done, chunks]))
             _tell_errors(outcome.errors)
         return outcome.succeeded
 
@@ -71,8 +73,9 @@ def ingest(
 
 
 def _estimate_in_words(found: dict[str, Any]) -> str:
-    read = f"{found['documents']:,} documents, {found['unchanged']:,} of them unchanged"
-    work = f"{found['chunks']:,} chunks with about {found['tokens']:,} tokens to embed"
+    read = f"{counted(found['documents'], 'document')}, {found['unchanged']:,} of them unchanged"
+    tokens = counted(found["tokens"], "token")
+    work = f"{counted(found['chunks'], 'chunk')} with about {tokens} to embed"
     dollars = found["nanodollars"] / NANODOLLARS
     return f"{read}; {work}: {f'about ${dollars:,.6f}' if dollars else 'free'}"
 
@@ -171,51 +174,3 @@ def delete_document(typer_context: typer.Context, document_id: str) -> None:
 
     context = context_of(typer_context)
     print_deleted(context, run_with_client(context, work))
-
-
-def print_json(value: object) -> None:
-    import msgspec
-
-    typer.echo(msgspec.json.encode(value).decode())
-
-
-def print_rows(
-    context: Context, rows: list[dict[str, Any]], columns: tuple[str, ...], *, empty: str
-) -> None:
-    """A table for people, or the whole rows as JSON."""
-    if context.as_json:
-        print_json(rows)
-        return
-    if not rows:
-        typer.echo(empty)
-        return
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False)
-    for column in columns:
-        table.add_column(column.replace("_", " "), overflow="fold", no_wrap=column == "id")
-    for row in rows:
-        table.add_row(*(_cell(row[column]) for column in columns))
-    # Lines are not broken where a program reads them.
-    Console(width=None if sys.stdout.isatty() else 1000).print(table, markup=False)
-
-
-def _cell(value: object) -> str:
-    if isinstance(value, list):
-        return ", ".join(map(str, value))
-    return "" if value is None else str(value)
-
-
-def quoted(name: str) -> str:
-    from urllib.parse import quote
-
-    return quote(name, safe="")
-
-
-def print_deleted(context: Context, answer: Any, *, done: str = "Deleted") -> None:
-    """What a route that deletes has answered; `done`: what that is called here."""
-    if context.as_json:
-        print_json(answer)
-    else:
-        typer.echo(f"{done} {answer['deleted']}.")

@@ -8,7 +8,7 @@ import typer
 
 from ragstone.cli.client import Client
 from ragstone.cli.context import context_of, run_with_client
-from ragstone.cli.documents import print_json
+from ragstone.cli.printing import print_json, print_table
 
 if TYPE_CHECKING:
     from ragstone.lab.evaluation import Estimate, Evaluation
@@ -60,19 +60,17 @@ def evaluate(
 
 
 def _print_table(result: "Evaluation") -> None:
-    from rich.console import Console
     from rich.table import Table
 
-    console = Console()
     modes = list(result.estimates)
     table = Table("measure", *modes, box=None, pad_edge=False)
     differences = Table("measure", "hybrid - better leg", box=None, pad_edge=False)
     for measure, difference in result.hybrid_minus_best_leg.items():
         table.add_row(measure, *(_cell(result.estimates[mode][measure]) for mode in modes))
         differences.add_row(measure, _cell(difference, signed=True))
-    console.print(table, markup=False)
+    print_table(table)
     typer.echo()
-    console.print(differences, markup=False)
+    print_table(differences)
     left_out = f"; {result.unjudged_queries} left out (nothing relevant is known for them)"
     typer.echo(
         f"\n{result.queries} queries{left_out if result.unjudged_queries else ''}. "

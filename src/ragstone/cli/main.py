@@ -15,6 +15,7 @@ from ragstone.cli import (
     evaluate,
     keys,
     load,
+    printing,
     setup,
     simulate,
     usage,
@@ -88,7 +89,7 @@ def main() -> None:
     except RagstoneError as error:
         if _asks_for_json(arguments):
             body = {"code": error.code, "message": error.message, "remedy": error.remedy}
-            documents.print_json({"error": body})
+            printing.print_json({"error": body})
         else:
             _print_error(error)
         sys.exit(1)

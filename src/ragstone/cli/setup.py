@@ -8,7 +8,7 @@ from typing import Annotated, Any, Final
 import typer
 
 from ragstone.cli.context import Context, context_of
-from ragstone.cli.documents import print_json
+from ragstone.cli.printing import print_json
 from ragstone.domain.errors import HomeNotWritable
 
 DEMO_HOME: Final = Path(".ragstone-demo")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ragstone.cli.context import Context, context_of
-from ragstone.cli.documents import print_json
+from ragstone.cli.printing import print_json
 
 if TYPE_CHECKING:
     from ragstone.lab.simulate.simulator import Service

@@ -9,7 +9,7 @@ import typer
 from ragstone.cli.budgets import shown_dollars
 from ragstone.cli.client import Client
 from ragstone.cli.context import context_of, run_with_client
-from ragstone.cli.documents import print_json
+from ragstone.cli.printing import print_json, print_table
 from ragstone.domain.errors import InvalidRequest
 
 _TOKENS = (
@@ -72,7 +72,6 @@ async def all_pages(client: Client, query: dict[str, str]) -> dict[str, Any]:
 
 
 def _print_table(found: dict[str, Any]) -> None:
-    from rich.console import Console
     from rich.table import Table
 
     lines, total = found["lines"], found["total"]
@@ -94,8 +93,7 @@ def _print_table(found: dict[str, Any]) -> None:
             shown_dollars(line["nanodollars"]),
             shown_dollars(line["saved_nanodollars"]),
         )
-    # Lines are not broken where a program reads them.
-    Console(width=None if sys.stdout.isatty() else 1000).print(table, markup=False)
+    print_table(table)
     if total["estimated"]:
         typer.echo("Some tokens were counted here, since a provider gave no count.")
 
