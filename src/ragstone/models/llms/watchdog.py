@@ -7,9 +7,10 @@ from typing import Final, Literal
 
 Limit = Literal["first_token", "gap", "deadline"]
 
-_LATE_SECONDS: Final = 0.1
-"""A look this late says that our own event loop was held up, with what the server sent
-perhaps unread in a buffer."""
+_GRACE_SECONDS: Final = 0.1
+"""In which the event loop may read what the server has sent before it is blamed for silence: a
+loop that was held up finds the limit passed together with what came in time. A look later than
+this says that it was held up again."""
 
 
 class Watchdog:
@@ -26,7 +27,8 @@ class Watchdog:
     """
 
     __slots__ = (
-        "_bite", "_due", "_ends", "_gap", "_has_begun", "_loop", "_since", "_timer", "limit"
+        "_bite", "_due", "_ends", "_gap", "_has_begun", "_loop", "_since", "_suspected",
+        "_timer", "limit",
     )  # fmt: skip
 
     def __init__(
@@ -40,6 +42,8 @@ class Watchdog:
         self._has_begun = False
         self._since = began + first_token - gap
         """The last sign of life; a gap after it the stream is over."""
+        self._suspected = math.inf
+        """The sign after which a gap has been found, and the grace given."""
         self.limit: Limit | None = None
         """The limit that has passed."""
         self._due = min(self._since + gap, ends)
@@ -70,8 +74,9 @@ class Watchdog:
         silent = now >= self._since + self._gap
         if now >= self._ends:
             self._end("deadline")
-        elif silent and now - self._due > _LATE_SECONDS:
-            self._set(now + _LATE_SECONDS)
+        elif silent and (self._suspected != self._since or now - self._due > _GRACE_SECONDS):
+            self._suspected = self._since
+            self._set(now + _GRACE_SECONDS)
         elif silent:
             self._end("gap" if self._has_begun else "first_token")
         else:
