@@ -58,9 +58,11 @@ def test_a_run_is_told_saved_and_drawn(url: str, run: Run, tmp_path: Path) -> No
 
 
 def test_json_is_one_document(url: str, run: Run) -> None:
-    result = run("load", url, *SHORT, "--json", "--in-order", "--turns", "2", "--think", "0.01")
-    report = json.loads(result.stdout)
-    assert report["later_turns"]["requests"] > 0
+    turns = None
+    while turns is None:  # on a busy machine a run may be over before its first answer
+        result = run("load", url, *SHORT, "--json", "--in-order", "--turns", "2", "--think", "0.01")
+        turns = json.loads(result.stdout)["later_turns"]
+    assert turns["requests"] > 0
 
 
 def test_a_sweep_runs_each_multiple(url: str, run: Run) -> None:
