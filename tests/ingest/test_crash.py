@@ -129,7 +129,7 @@ def _text(file: Path, text: str) -> tuple[str, str]:
 def _child(processes: ForkServerContext, home: Path, steps: Steps, kill_at: int | None) -> int:
     process = processes.Process(target=run, args=(home, steps, kill_at))
     process.start()
-    process.join(60)
+    process.join(500)
     if process.exitcode is None:
         process.kill()
         process.join()
