@@ -25,10 +25,11 @@ async def test_the_limit_of_two_gateways_is_one_and_shown_as_it_is(serve: Serve)
     await served.ingest(TEXTS)
     seen = [await asyncio.gather(*(_question(served, n + t) for n in range(8))) for t in (0, 50)]
     assert {status for statuses in seen for status in statuses} == {200}
-    for _ in range(12):  # connections, so that both gateways have told theirs
-        shown = await _limit(served, "rag_concurrency_limit")
-    assert shown == 1
-    assert await _limit(served, "rag_in_flight") == 0
+    # Each gateway tells its own twice a second, and when it is asked for all.
+    while await _limit(served, "rag_concurrency_limit") != 1:
+        await asyncio.sleep(0.05)
+    while await _limit(served, "rag_in_flight"):
+        await asyncio.sleep(0.05)
 
 
 async def test_the_places_of_all_gateways_are_as_many_as_set(
