@@ -1,8 +1,11 @@
 """The line of a request that is written at once is the one that structlog would write."""
 
 import asyncio
+import io
 import json
+import logging
 import re
+import sys
 from collections.abc import Iterator
 from typing import Any, Final
 
@@ -73,3 +76,40 @@ def test_text_is_written_the_general_way(capsys: pytest.CaptureFixture[str]) -> 
     configure_logging("info", "text")
     say(_logger(), "request", dict(_FIELDS))
     assert "trace_id" in capsys.readouterr().err
+
+
+class _Gone(io.StringIO):
+    """A pipe whose reader has gone, or a file on a full disk."""
+
+    def write(self, text: str) -> int:
+        raise BrokenPipeError
+
+    def flush(self) -> None:
+        raise BrokenPipeError
+
+
+def _closed() -> io.StringIO:
+    closed = io.StringIO()
+    closed.close()
+    return closed
+
+
+@pytest.mark.parametrize("style", ["json", "text"])
+@pytest.mark.parametrize("file", [_Gone, _closed])
+async def test_a_log_that_cannot_be_written_fails_nobody(
+    file: Any, style: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    faults: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, fault: faults.append(fault))
+    monkeypatch.setattr(sys, "stderr", file())
+    configure_logging("info", style)
+    say(_logger(), "request", dict(_FIELDS))
+    _logger().info("request", **_FIELDS)
+    try:
+        raise RuntimeError("a fault")
+    except RuntimeError:
+        _logger().exception("unexpected")
+    monkeypatch.setattr(logging.Handler, "handleError", lambda _, record: faults.append(record))
+    logging.getLogger("ragstone.test").warning("of the standard library")
+    await asyncio.sleep(0)
+    assert faults == []

@@ -6,8 +6,9 @@ import logging
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from functools import lru_cache
-from typing import Final, Literal, TextIO
+from typing import Final, Literal, TextIO, cast
 
 import msgspec
 import structlog
@@ -16,11 +17,27 @@ _PIPE_BYTES: Final = 4096
 """PIPE_BUF of Linux. JSON lines are ASCII but for what a reason may quote."""
 
 
+class _Unfailing:
+    """A file that loses what it cannot write, as when the reader of a pipe has gone or the disk is
+    full: no request fails for its line in the log."""
+
+    def __init__(self, file: TextIO) -> None:
+        self._file = file
+
+    def write(self, text: str) -> None:
+        with suppress(OSError, ValueError):  # of a closed file
+            self._file.write(text)
+
+    def flush(self) -> None:
+        with suppress(OSError, ValueError):
+            self._file.flush()
+
+
 class _Lines:
     """Lines of requests, written together in the loop's next turn: one system call for many that
     end at about the same time, and none between two requests."""
 
-    def __init__(self, file: TextIO) -> None:
+    def __init__(self, file: _Unfailing) -> None:
         self._file = file
         self._waiting: list[str] = []
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -71,15 +88,16 @@ def configure_logging(
         structlog.processors.format_exc_info,
     ]
     threshold = getattr(logging, level.upper())
+    file = _Unfailing(sys.stderr)
     global _json_lines  # noqa: PLW0603 - of the process, as the rest of the configuration
-    _json_lines = None if text or threshold > logging.INFO else _Lines(sys.stderr)
+    _json_lines = None if text or threshold > logging.INFO else _Lines(file)
     structlog.configure(
         processors=[*shared, renderer],
         wrapper_class=structlog.make_filtering_bound_logger(threshold),
-        logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
+        logger_factory=structlog.WriteLoggerFactory(file=cast(TextIO, file)),
         cache_logger_on_first_use=True,
     )
-    handler = logging.StreamHandler(sys.stderr)
+    handler = logging.StreamHandler(file)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
