@@ -6,10 +6,10 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 
 import uvicorn
-from playwright.async_api import Browser, FilePayload, Page, expect
+from playwright.async_api import Browser, FilePayload, Locator, Page, Route, expect
 from starlette.types import ASGIApp
 
-_PATIENCE_MS = 60_000
+_PATIENCE_MS = 120_000
 """Of what is waited for; a machine with other work to do may take long, and nothing here is about
 speed."""
 expect.set_options(timeout=_PATIENCE_MS)
@@ -31,6 +31,7 @@ async def served(app: ASGIApp) -> AsyncIterator[str]:
     )
     server = _QuietServer(config)
     socket = config.bind_socket()
+    socket.listen()  # who comes before the server has started waits, and is not refused
     serving = asyncio.create_task(server.serve([socket]))
     try:
         yield f"http://127.0.0.1:{socket.getsockname()[1]}"
@@ -81,6 +82,41 @@ async def ask(page: Page, question: str) -> None:
     await send(page, question)
     await expect(page.get_by_role("heading", name=question)).to_be_visible()
     await expect(page.locator(".exchange").last.locator(".kind")).to_be_visible()
+
+
+class Held:
+    """A response as the server gave it, which the page gets no sooner than the test says."""
+
+    def __init__(self) -> None:
+        self.came = asyncio.Event()
+        """The server has answered."""
+        self.let_go = asyncio.Event()
+
+    async def __call__(self, route: Route) -> None:
+        response = await route.fetch()
+        self.came.set()
+        await self.let_go.wait()
+        await route.fulfill(response=response)
+
+
+async def hold(page: Page, url: str) -> Held:
+    """Hold back the response to the next request for `url`."""
+    held = Held()
+    await page.route(url, held, times=1)
+    return held
+
+
+async def let_go(page: Page, held: Held) -> None:
+    """Give `held` to the page, and wait until it has read it."""
+    async with page.expect_event("requestfinished"):
+        held.let_go.set()
+    # What the page does with it comes before what it is asked now.
+    await page.evaluate("() => new Promise((done) => setTimeout(done))")
+
+
+def job(page: Page, name: str) -> Locator:
+    """The job that reads the file of that name, also while its upload is still shown beside it."""
+    return page.locator(".job", has_text=name).filter(has_not_text="Uploading")
 
 
 async def choose_files(page: Page, files: dict[str, bytes]) -> None:

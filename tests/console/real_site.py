@@ -19,8 +19,20 @@ from tests.console.corpus import DOCUMENTS
 
 @asynccontextmanager
 async def real_site(home: Path) -> AsyncIterator[Site]:
-    """Everything is real but the embedder, which needs no model files."""
-    settings = load_settings(home, {"embedder": {"provider": "fake"}})
+    """Everything is real but the embedder, which needs no model files.
+
+    As with `tests.conftest.UNHURRIED`, nothing is left out and nobody is refused because the
+    machine of the tests is busy.
+    """
+    settings = load_settings(
+        home,
+        {
+            "embedder": {"provider": "fake"},
+            "ladder": {"enabled": False},
+            "admission": {"interval_seconds": 600.0},
+            "ingest": {"parser_timeout_seconds": 600.0},
+        },
+    )
     async with open_system(settings) as system, served(build_app(system, routes())) as base_url:
         for collection, documents in DOCUMENTS.items():
             for name, (title, text) in documents.items():

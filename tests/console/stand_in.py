@@ -269,10 +269,10 @@ class StandIn:
         self.asked.append(body)
         if self.failures:
             raise self.failures.popleft()
-        steps = self.answers.popleft() if self.answers else self._read(body)
+        steps = self.answers.popleft() if self.answers else self.read(body)
         return EventStream(self._tell(steps), heartbeat_seconds=15)
 
-    def _read(self, body: dict[str, Any]) -> Sequence[Step]:
+    def read(self, body: dict[str, Any]) -> Sequence[Step]:
         passages = self.find(body["collection"], body["question"], 5)
         sentences = [f"{passage.text} [{n}]" for n, passage in enumerate(passages[:2], start=1)]
         cited = [citation(n, passage) for n, passage in enumerate(passages[:2], start=1)]

@@ -49,6 +49,7 @@ async def test_no_state_of_the_page_has_violations(
         reduced_motion="reduce",
         viewport={"width": width, "height": 800},
     ) as page:
+        await expect(page.get_by_role("button", name="How many days")).to_be_visible()
         found["empty"] = await violations(page, axe)
         stand_in.status = msgspec.structs.replace(stand_in.status, rung="passages_only", level=5)
         await page.reload()
@@ -70,13 +71,16 @@ async def test_no_state_of_the_page_has_violations(
         await choose_files(page, {"a.md": b"Good", "b.md": b"\xff\xfe\x00"})
         await expect(page.locator(".job.failed")).to_be_visible()
         await expect(page.locator(".job.done")).to_be_visible()
+        await expect(page.get_by_text("Loading…")).to_have_count(0)
         found["documents"] = await violations(page, axe)
         await page.get_by_role("button", name="Delete Returns").click()
+        await expect(page.get_by_role("dialog")).to_be_visible()
         found["confirmation"] = await violations(page, axe)
         await page.keyboard.press("Escape")
         await page.get_by_role("link", name="Search").click()
         await page.get_by_label("Search for").fill("return an unworn item")
         await page.keyboard.press("Enter")
+        await expect(page.get_by_text("searching…")).to_have_count(0)
         await expect(page.locator(".hit").first).to_be_visible()
         found["search"] = await violations(page, axe)
     assert {state: each for state, each in found.items() if each} == {}

@@ -5,7 +5,7 @@ import re
 import pytest
 from playwright.async_api import Browser, Page, expect
 
-from tests.console.browsing import Site, ask, choose_files, opened
+from tests.console.browsing import Site, ask, choose_files, job, opened
 from tests.console.corpus import EVIDENCE, PRODUCT_QUESTION, QUESTION
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
@@ -81,8 +81,7 @@ async def test_an_uploaded_file_can_be_found_when_its_job_is_done(page: Page) ->
     await page.get_by_role("link", name="Documents").click()
     text = b"# Gift cards\n\nA gift card is valid for seven years."
     await choose_files(page, {"gift-cards.md": text})
-    job = page.locator(".job", has_text="gift-cards.md")
-    await expect(job.locator(".job-state")).to_have_text("Done")
+    await expect(job(page, "gift-cards.md").locator(".job-state")).to_have_text("Done")
     await expect(page.locator(".document", has_text="gift-cards.md")).to_be_visible()
     await page.get_by_role("link", name="Ask").click()
     await ask(page, "How long is a gift card valid?")
@@ -92,10 +91,10 @@ async def test_an_uploaded_file_can_be_found_when_its_job_is_done(page: Page) ->
 async def test_a_damaged_file_is_reported_by_name_and_reason(page: Page) -> None:
     await page.get_by_role("link", name="Documents").click()
     await choose_files(page, {"scan.pdf": b"%PDF-1.7 \xff\xfe\x00"})
-    job = page.locator(".job", has_text="scan.pdf")
-    await expect(job.locator(".job-state")).to_have_text("Failed")
-    await expect(job.locator(".job-errors strong")).to_have_text("scan.pdf")
-    await expect(job.locator(".job-errors code")).to_have_text("damaged_document")
+    row = job(page, "scan.pdf")
+    await expect(row.locator(".job-state")).to_have_text("Failed")
+    await expect(row.locator(".job-errors strong")).to_have_text("scan.pdf")
+    await expect(row.locator(".job-errors code")).to_have_text("damaged_document")
 
 
 async def test_a_document_is_deleted_after_asking(page: Page) -> None:
@@ -131,7 +130,7 @@ async def test_everything_can_be_done_with_the_keyboard_alone(page: Page) -> Non
         await page.keyboard.press("Tab")
     await page.keyboard.type("First line")
     await page.keyboard.press("Shift+Enter")
-    assert await page.get_by_label("Your question").input_value() == "First line\n"
+    await expect(page.get_by_label("Your question")).to_have_value("First line\n")
     await page.get_by_label("Your question").fill("")
     await page.keyboard.type(QUESTION)
     await page.keyboard.press("Enter")
@@ -156,6 +155,7 @@ async def test_everything_can_be_done_with_the_keyboard_alone(page: Page) -> Non
 async def test_nothing_is_wider_than_a_phone(browser: Browser, site: Site, width: int) -> None:
     viewport = {"width": width, "height": 740}
     async with opened(browser, site.base_url, viewport=viewport) as page:
+        await expect(page.get_by_label("Your question")).to_be_visible()
         assert await overflow(page) <= 0
         await ask(page, QUESTION)
         await page.get_by_text("How this answer was made").click()
@@ -163,9 +163,8 @@ async def test_nothing_is_wider_than_a_phone(browser: Browser, site: Site, width
         await page.locator("button.citation").first.click()
         panel = page.get_by_role("dialog")
         await expect(panel.locator("mark")).to_be_in_viewport()
-        box = await panel.bounding_box()
-        assert box is not None
-        assert (round(box["width"]), round(box["height"])) == (width, 740)
+        size = "panel => [panel.offsetWidth, panel.offsetHeight]"
+        assert await panel.evaluate(size) == [width, 740]
         await page.keyboard.press("Escape")
         await page.get_by_role("link", name="Documents").click()
         await expect(page.locator(".document").first).to_be_visible()
@@ -173,6 +172,7 @@ async def test_nothing_is_wider_than_a_phone(browser: Browser, site: Site, width
         await page.get_by_role("link", name="Search").click()
         await page.get_by_label("Search for").fill("return")
         await page.keyboard.press("Enter")
+        await expect(page.get_by_text("searching…")).to_have_count(0)
         await expect(page.locator(".hit").first).to_be_visible()
         assert await overflow(page) <= 0
 
@@ -180,14 +180,15 @@ async def test_nothing_is_wider_than_a_phone(browser: Browser, site: Site, width
 async def test_the_theme_follows_the_system_until_one_is_chosen(
     browser: Browser, site: Site
 ) -> None:
-    background = "getComputedStyle(document.body).backgroundColor"
+    background = "body => getComputedStyle(body).backgroundColor"
     async with opened(browser, site.base_url, color_scheme="dark") as page:
-        dark = await page.evaluate(background)
+        body = page.locator("body")
+        dark = await body.evaluate(background)
         await page.get_by_role("button", name="Use the light theme").click()
-        light = await page.evaluate(background)
-        assert light != dark
+        await expect(body).not_to_have_css("background-color", dark)
+        light = await body.evaluate(background)
         await page.reload()
-        assert await page.evaluate(background) == light
+        await expect(body).to_have_css("background-color", light)
         await page.emulate_media(color_scheme="light")
         await page.get_by_role("button", name="Use the dark theme").click()
-        assert await page.evaluate(background) == dark
+        await expect(body).to_have_css("background-color", dark)

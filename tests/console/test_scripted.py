@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 
 import msgspec
 import pytest
-from playwright.async_api import Browser, Page, Route, expect
+from playwright.async_api import Browser, Page, expect
 
 from ragstone.domain.answer import Delta, Done
 from ragstone.domain.errors import (
@@ -18,7 +18,7 @@ from ragstone.domain.errors import (
 from ragstone.domain.passage import Passage
 from ragstone.domain.usage import Charge, Receipt, Usage
 from ragstone.server.status import DependencyStatus
-from tests.console.browsing import ask, choose_files, opened, send, served
+from tests.console.browsing import ask, choose_files, job, opened, send, served
 from tests.console.corpus import EVIDENCE, QUESTION
 from tests.console.stand_in import StandIn, Step, citation, script
 
@@ -100,7 +100,7 @@ async def test_stop_ends_the_request_and_keeps_what_came(
     await send(scripted_page, QUESTION)
     await expect(scripted_page.locator(".answer-text")).to_have_text("Thirty days")
     await scripted_page.get_by_role("button", name="Stop").click()
-    await asyncio.wait_for(stand_in.left.wait(), 10)
+    await stand_in.left.wait()
     exchange = scripted_page.locator(".exchange")
     await expect(exchange).to_contain_text("This answer is incomplete.")
     await expect(exchange.locator(".answer-text")).to_have_text("Thirty days")
@@ -218,8 +218,10 @@ async def test_a_page_that_cannot_be_seen_does_not_ask_how_the_server_is(
     stand_in: StandIn, scripted_page: Page
 ) -> None:
     await scripted_page.clock.install()
+    await scripted_page.goto("about:blank")  # so that no answer to the page before is awaited
     async with scripted_page.expect_response("**/v1/status"):
-        await scripted_page.reload()
+        await scripted_page.goto("/")
+    await expect(scripted_page.get_by_label("Your question")).to_be_visible()
     asked: list[str] = []
     scripted_page.on("request", lambda request: asked.append(request.url))
     see = """hidden => {
@@ -237,7 +239,7 @@ async def test_a_look_at_the_server_that_fails_is_not_shown(
     stand_in: StandIn, scripted_page: Page
 ) -> None:
     await scripted_page.route("**/v1/status", lambda route: route.fulfill(status=404, body=""))
-    async with scripted_page.expect_response("**/v1/status"):
+    async with scripted_page.expect_response(lambda response: response.status == 404):
         await scripted_page.reload()
     await ask(scripted_page, QUESTION)
     await expect(scripted_page.locator("#server-status")).to_have_text("")
@@ -247,6 +249,7 @@ async def test_a_look_at_the_server_that_fails_is_not_shown(
 async def test_a_server_that_has_gone_is_reported_and_can_come_back(
     stand_in: StandIn, scripted_page: Page
 ) -> None:
+    await expect(scripted_page.get_by_label("Your question")).to_be_visible()
     await scripted_page.route("**/v1/**", lambda route: route.abort("connectionrefused"))
     await send(scripted_page, QUESTION)
     banner = scripted_page.locator("#connection")
@@ -274,7 +277,7 @@ async def test_a_failed_upload_is_shown_for_its_file_and_can_be_sent_again(
     stand_in.failures.append(PayloadTooLarge("The file has 60,000,000 bytes.", remedy="Split it."))
     await scripted_page.get_by_role("link", name="Documents").click()
     await choose_files(scripted_page, {"big.md": b"Big"})
-    row = scripted_page.locator(".job", has_text="big.md")
+    row = job(scripted_page, "big.md")
     await expect(row.get_by_role("alert")).to_contain_text("60,000,000 bytes.")
     await row.get_by_role("button", name="Try again").click()
     await expect(row.locator(".job-state")).to_have_text("Done")
@@ -292,58 +295,19 @@ async def test_dropped_files_are_uploaded(stand_in: StandIn, scripted_page: Page
     )
     await scripted_page.dispatch_event(".drop-zone", "drop", {"dataTransfer": transfer})
     for name in ("one.md", "two.md"):
-        row = scripted_page.locator(".job", has_text=name)
-        await expect(row.locator(".job-state")).to_have_text("Done")
-
-
-async def test_files_chosen_before_the_server_has_answered_wait_for_their_collection(
-    scripted_page: Page,
-) -> None:
-    answering = asyncio.Event()
-
-    async def late(route: Route) -> None:
-        await answering.wait()
-        await route.continue_()
-
-    await scripted_page.route("**/v1/collections", late)
-    await scripted_page.reload()
-    await scripted_page.get_by_role("link", name="Documents").click()
-    await choose_files(scripted_page, {"early.md": b"Early"})
-    await choose_files(scripted_page, {"too.md": b"Early too"})
-    waiting = scripted_page.get_by_text("2 files waiting for the name of a collection.")
-    await expect(waiting).to_be_visible()
-    answering.set()
-    for name in ("early.md", "too.md"):
-        row = scripted_page.locator(".job", has_text=name)
-        await expect(row.locator(".job-state")).to_have_text("Done")
-    await expect(waiting).to_have_count(0)
-
-
-async def test_files_for_a_collection_without_a_name_are_sent_once_it_has_one(
-    scripted_page: Page,
-) -> None:
-    await scripted_page.get_by_role("link", name="Documents").click()
-    name = scripted_page.get_by_label("Into collection")
-    await expect(name).to_have_value("help")
-    await name.fill("")
-    await choose_files(scripted_page, {"fabrics.md": b"Linen"})
-    await expect(scripted_page.get_by_text("1 file waiting")).to_be_visible()
-    await name.fill("fabrics")
-    await name.press("Enter")
-    row = scripted_page.locator(".job", has_text="fabrics.md")
-    await expect(row).to_contain_text("fabrics · ")
-    await expect(row.locator(".job-state")).to_have_text("Done")
+        await expect(job(scripted_page, name).locator(".job-state")).to_have_text("Done")
 
 
 async def test_a_running_job_shows_how_far_it_is(stand_in: StandIn, scripted_page: Page) -> None:
     stand_in.hold_jobs = True
     await scripted_page.get_by_role("link", name="Documents").click()
     await choose_files(scripted_page, {"care.md": b"Cold water"})
-    row = scripted_page.locator(".job", has_text="care.md")
+    row = job(scripted_page, "care.md")
     await expect(row.locator(".job-state")).to_have_text("Reading")
     await expect(row).to_contain_text("1 of 4 documents: 1 added · 3 chunks")
     bar = row.get_by_role("progressbar", name="Progress of care.md")
-    assert await bar.evaluate("bar => [bar.value, bar.max]") == [1, 4]
+    await expect(bar).to_have_js_property("value", 1)
+    await expect(bar).to_have_js_property("max", 4)
     stand_in.hold_jobs = False
     await expect(row.locator(".job-state")).to_have_text("Done")
     await expect(bar).to_have_count(0)
@@ -464,7 +428,7 @@ async def test_markup_in_titles_answers_and_passages_stays_text(
     await scripted_page.keyboard.press("Escape")
     await scripted_page.get_by_role("link", name="Documents").click()
     await expect(scripted_page.locator(".document-title", has_text=ATTACK)).to_be_visible()
-    assert await scripted_page.title() == "Documents · Ragstone"
+    await expect(scripted_page).to_have_title("Documents · Ragstone")
     assert not [url for url in fetched if "evil" in url or url.endswith("/x")]
 
 

@@ -12,9 +12,12 @@ import { serverSentEvents } from "./sse.js";
  * @typedef {import("./types.js").Status} Status
  *
  * @typedef {object} Keyring
- * @property {() => string|null} current
- * @property {(refused: string|null, reason: string) => Promise<boolean>} renew
- *   Whether there is another key to try with.
+ * @property {() => Attempt} attempt For one request.
+ *
+ * @typedef {object} Attempt
+ * @property {string|null} key To send it with.
+ * @property {(reason: string) => Promise<boolean>} renew Called when that was refused. Whether there is
+ *   another key to try with.
  *
  * @typedef {object} RequestOptions
  * @property {string} [method]
@@ -37,11 +40,11 @@ export function createApi(keyring, onReachable) {
    */
   async function request(path, options = {}) {
     for (;;) {
-      const key = keyring.current();
+      const { key, renew } = keyring.attempt();
       const response = await send(path, withKey(key, options));
       if (response.ok) return response;
       const error = await errorOf(response);
-      if (response.status === 401 && (await keyring.renew(key, error.message))) continue;
+      if (response.status === 401 && (await renew(error.message))) continue;
       throw error;
     }
   }
@@ -84,7 +87,7 @@ export function createApi(keyring, onReachable) {
      * @returns {Promise<Status>}
      */
     async status() {
-      const response = await send("v1/status", withKey(keyring.current(), {}));
+      const response = await send("v1/status", withKey(keyring.attempt().key, {}));
       if (!response.ok) throw await errorOf(response);
       return response.json();
     },
@@ -205,7 +208,8 @@ async function errorOf(response) {
   const otherwise = `The server answered with status ${response.status}.`;
   try {
     return fromServer((await response.json())?.error, otherwise);
-  } catch {
+  } catch (error) {
+    if (isAbort(error)) throw error;
     return fromServer(null, otherwise);
   }
 }

@@ -34,10 +34,15 @@ export function startAskView({ root, api, collections, openSource }) {
   let exchanges = [];
   /** @type {AbortController|null} */
   let running = null;
+  /** Of the answer that came last, or is still coming. */
+  let ended = Promise.resolve();
 
   const heading = element("h1", { id: "ask-heading", class: "visually-hidden" }, "Ask");
   const log = element("div", { class: "conversation" });
   const empty = element("div", { class: "empty" });
+  /** The collection that the examples in `empty` are of; "" while it is not known. @type {string|null} */
+  let invited = "";
+  const size = element("p", { class: "empty-text" });
   const composer = createComposer({ send: ask, stop: () => running?.abort() });
   const startOver = button({ class: "quiet-button new-conversation", hidden: true }, clear, icon("plus"), "New conversation");
   root.append(heading, empty, log, startOver, composer.node);
@@ -55,9 +60,11 @@ export function startAskView({ root, api, collections, openSource }) {
     return turns.slice(-TURNS_SENT);
   }
 
-  /** @param {string} question */
-  function ask(question) {
-    const collection = collections.current();
+  /**
+   * @param {string} question
+   * @param {string|null} [collection]
+   */
+  function ask(question, collection = collections.current()) {
     if (collection === null || running !== null) return;
     /** @type {Exchange} */
     const exchange = {
@@ -70,16 +77,26 @@ export function startAskView({ root, api, collections, openSource }) {
     log.append(exchange.view.node);
     showEmpty();
     exchange.view.node.scrollIntoView({ block: "start" });
-    void run(exchange, turns);
+    ended = run(exchange, turns);
   }
 
-  /** @param {Exchange} exchange */
+  /**
+   * When its turn has come: one answer at a time.
+   *
+   * @param {Exchange} exchange
+   */
   function askAgain(exchange) {
-    if (running !== null) return;
+    if (running !== null) {
+      void ended.then(() => askAgain(exchange));
+      return;
+    }
+    if (!exchanges.includes(exchange)) return; // asked again already, or cleared away
     exchanges = exchanges.filter((other) => other !== exchange);
-    exchange.view.node.remove();
-    composer.focus();
-    ask(exchange.question);
+    const { node } = exchange.view;
+    const stayed = node.contains(document.activeElement) || document.activeElement === document.body;
+    node.remove();
+    if (stayed) composer.focus();
+    ask(exchange.question, exchange.collection);
   }
 
   /**
@@ -94,16 +111,22 @@ export function startAskView({ root, api, collections, openSource }) {
       const request = { question, collection, ...(turns.length > 0 ? { conversation: turns } : {}) };
       for await (const event of api.answers(request, controller.signal)) view.show(event);
     } catch (error) {
+      if (running !== controller) return; // cleared away
       if (isAbort(error)) view.stop();
       else view.fail(error);
     } finally {
-      running = null;
-      composer.setStreaming(false);
+      if (running === controller) ready();
     }
+  }
+
+  function ready() {
+    running = null;
+    composer.setStreaming(false);
   }
 
   function clear() {
     running?.abort();
+    ready();
     exchanges = [];
     log.replaceChildren();
     showEmpty();
@@ -116,20 +139,28 @@ export function startAskView({ root, api, collections, openSource }) {
     composer.node.hidden = none;
     empty.hidden = exchanges.length > 0;
     startOver.hidden = exchanges.length === 0;
-    if (!empty.hidden) empty.replaceChildren(...(none ? nothingToAsk() : invitation()));
+    if (empty.hidden) return;
+    size.textContent = `Answers come from ${sizeInWords()}, with the passages they rest on.`;
+    // The examples stay as they are while only the count changes: somebody may be about to press one.
+    if (collections.current() === invited) return;
+    invited = collections.current();
+    empty.replaceChildren(...(none ? nothingToAsk() : invitation()));
+  }
+
+  function sizeInWords() {
+    const chosen = collections.all().find((each) => each.name === collections.current());
+    if (!chosen) return "your documents";
+    const count = chosen.document_count;
+    return `${count === null ? "the documents" : counted(count, "document")} in ${chosen.name}`;
   }
 
   function invitation() {
-    const chosen = collections.all().find((each) => each.name === collections.current());
-    const count = chosen?.document_count ?? null;
-    const documents = count === null ? "the documents" : counted(count, "document");
-    const size = chosen ? `${documents} in ${chosen.name}` : "";
     const chips = examplesFor(collections.current()).map((question) =>
       element("li", {}, button({ class: "example" }, () => ask(question), question)),
     );
     return [
       element("p", { class: "empty-title" }, "Ask your documents"),
-      element("p", { class: "empty-text" }, `Answers come from ${size || "your documents"}, with the passages they rest on.`),
+      size,
       ...(chips.length > 0 ? [element("ul", { class: "examples", "aria-label": "Example questions" }, ...chips)] : []),
     ];
   }

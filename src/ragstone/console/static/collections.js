@@ -20,19 +20,17 @@ export function createCollections(api, picker, select) {
   let current = null;
   /** @type {Set<() => void>} */
   const listeners = new Set();
+  /** Requests so far, and the one whose answer is shown: what an older one brings is no news. */
+  let asked = 0;
+  let answered = 0;
+  let drawn = "";
 
   function show() {
-    select.replaceChildren(
-      ...all.map((collection) =>
-        element(
-          "option",
-          { value: collection.name, selected: collection.name === current },
-          collection.document_count === null
-            ? collection.name
-            : `${collection.name} (${collection.document_count.toLocaleString("en")})`,
-        ),
-      ),
-    );
+    const choices = JSON.stringify(all.map(({ name, document_count: count }) => [name, count]));
+    // Drawn again, the list would change under the hand of whoever has it open.
+    if (choices !== drawn) select.replaceChildren(...all.map(choice));
+    drawn = choices;
+    if (current !== null) select.value = current;
     picker.hidden = all.length === 0;
     for (const listener of listeners) listener();
   }
@@ -54,7 +52,12 @@ export function createCollections(api, picker, select) {
 
     /** Reads them again; keeps the choice while it exists. */
     async refresh() {
-      const answer = await api.collections();
+      const mine = (asked += 1);
+      const answer = await api.collections().catch((error) => {
+        if (mine > answered) throw error;
+      });
+      if (!answer || mine < answered) return;
+      answered = mine;
       all = answer.collections;
       const names = new Set(all.map((collection) => collection.name));
       const wishes = [current, remembered("collection"), answer.default, all[0]?.name];
@@ -67,4 +70,9 @@ export function createCollections(api, picker, select) {
       listeners.add(listener);
     },
   };
+}
+
+/** @param {Collection} collection */
+function choice({ name, document_count: count }) {
+  return element("option", { value: name }, count === null ? name : `${name} (${count.toLocaleString("en")})`);
 }

@@ -25,7 +25,10 @@ export function createComposer({ send, stop }) {
   );
   const stopButton = button(
     { class: "round-button", "aria-label": "Stop", title: "Stop", hidden: true },
-    stop,
+    // It stands where the send button was: the second half of a double click was meant for that.
+    (event) => {
+      if (event.detail < 2) stop();
+    },
     icon("stop"),
   );
   const form = element(

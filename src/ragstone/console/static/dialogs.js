@@ -14,9 +14,18 @@ export function createDialog(title, className) {
   const heading = element("h2", { id }, title);
   const dialog = element("dialog", { class: className, "aria-labelledby": id });
   dialog.addEventListener("mousedown", (event) => {
-    if (event.target === dialog && isOutside(dialog, event)) dialog.close();
+    if (event.target === dialog && !isSecondHalf(event) && isOutside(dialog, event)) dialog.close();
   });
   return { dialog, heading };
+}
+
+/**
+ * Of a double click, which was meant for what opened the dialog.
+ *
+ * @param {MouseEvent} event
+ */
+function isSecondHalf(event) {
+  return event.detail > 1;
 }
 
 /**
@@ -65,7 +74,8 @@ export async function confirmed({ title, text, action }) {
   const cancel = button({ class: "button", autofocus: true }, () => dialog.close(), "Cancel");
   const agree = button(
     { class: "button danger" },
-    () => {
+    (event) => {
+      if (isSecondHalf(event)) return;
       agreed = true;
       dialog.close();
     },

@@ -1,7 +1,7 @@
 /** The documents of the chosen collection, page by page. */
 
 import { confirmed } from "./dialogs.js";
-import { button, element } from "./dom.js";
+import { arrange, button, element } from "./dom.js";
 import { icon } from "./icons.js";
 import { announce, errorBox } from "./notices.js";
 import { counted } from "./words.js";
@@ -24,6 +24,12 @@ export function createDocumentList({ api, openSource, onDeleted }) {
   let shown = null;
   /** Raised by every new listing, so that a late page of an old one is dropped. */
   let listing = 0;
+  /** @type {Map<string, {item: HTMLElement, drawn: string}>} The rows that stand there, by id. */
+  const rows = new Map();
+  /** @type {Set<string>} Ids that are being deleted. */
+  const deleting = new Set();
+  /** @type {string[]} Ids that were deleted here, which a page that was asked for before still has. */
+  const deleted = [];
 
   /** From the first page on; what is shown stays until it has come. */
   function reload() {
@@ -38,12 +44,13 @@ export function createDocumentList({ api, openSource, onDeleted }) {
    */
   async function load(collection, after) {
     const mine = listing;
+    const before = deleted.length;
     foot.replaceChildren(element("p", { class: "loading" }, "Loading…"));
     try {
       const page = await api.documents(collection, after);
       if (mine !== listing) return;
-      if (after === null) list.replaceChildren();
-      list.append(...page.documents.toSorted(byName).map(row));
+      const gone = new Set(deleted.slice(before));
+      draw(page.documents.filter((each) => !gone.has(each.id)).toSorted(byName), after === null);
       const more = () => void load(collection, page.next);
       foot.replaceChildren(
         ...(page.next ? [button({ class: "button" }, more, "Show more")] : []),
@@ -54,12 +61,27 @@ export function createDocumentList({ api, openSource, onDeleted }) {
     }
   }
 
+  /**
+   * @param {readonly StoredDocument[]} page
+   * @param {boolean} first
+   */
+  function draw(page, first) {
+    const known = new Map(rows);
+    if (first) rows.clear();
+    for (const stored of page) {
+      const drawn = JSON.stringify(stored);
+      const present = known.get(stored.id);
+      rows.set(stored.id, present?.drawn === drawn ? present : { item: row(stored), drawn });
+    }
+    arrange(list, [...rows.values()].map(({ item }) => item));
+  }
+
   /** @param {StoredDocument} stored */
   function row(stored) {
     const item = element("li", { class: "document" });
     const remove = button(
       { class: "icon-button", "aria-label": `Delete ${stored.title}`, title: "Delete" },
-      () => void deleteAfterAsking(stored, item),
+      () => void deleteAfterAsking(stored),
       icon("trash"),
     );
     item.append(
@@ -75,30 +97,40 @@ export function createDocumentList({ api, openSource, onDeleted }) {
     return item;
   }
 
-  /**
-   * @param {StoredDocument} stored
-   * @param {HTMLElement} item
-   */
-  async function deleteAfterAsking(stored, item) {
+  /** @param {StoredDocument} stored */
+  async function deleteAfterAsking(stored) {
+    if (deleting.has(stored.id)) return;
     const sure = await confirmed({
       title: "Delete this document?",
       text: `“${stored.title}” can then no longer be found or cited. Its file on disk is not touched.`,
       action: "Delete",
     });
     if (!sure) return;
+    deleting.add(stored.id);
+    rows.get(stored.id)?.item.querySelector(".notice")?.remove();
     try {
       await api.deleteDocument(stored.id);
+      deleted.push(stored.id);
+      remove(stored.id);
+      announce(`${stored.title} was deleted.`);
+      onDeleted();
     } catch (error) {
-      item.querySelector(".notice")?.remove();
-      item.append(errorBox(error, () => void deleteAfterAsking(stored, item)));
-      return;
+      rows.get(stored.id)?.item.append(errorBox(error, () => void deleteAfterAsking(stored)));
+    } finally {
+      deleting.delete(stored.id);
     }
+  }
+
+  /** The focus of whoever stayed with the row goes to the next one. @param {string} id */
+  function remove(id) {
+    const item = rows.get(id)?.item;
+    rows.delete(id);
+    if (item === undefined) return;
+    const stayed = item.contains(document.activeElement) || document.activeElement === document.body;
     const neighbour = item.nextElementSibling ?? item.previousElementSibling;
     item.remove();
     const next = neighbour?.querySelector(".document-title") ?? heading;
-    if (next instanceof HTMLElement) next.focus();
-    announce(`${stored.title} was deleted.`);
-    onDeleted();
+    if (stayed && next instanceof HTMLElement) next.focus();
   }
 
   return {
@@ -107,6 +139,7 @@ export function createDocumentList({ api, openSource, onDeleted }) {
     show(collection) {
       if (collection === shown) return;
       shown = collection;
+      rows.clear();
       list.replaceChildren();
       heading.textContent = `Documents in ${collection}`;
       reload();

@@ -20,19 +20,20 @@ const AT_ONCE = 2;
  */
 export function startDocumentsView({ root, api, collections, openSource }) {
   const jobs = createJobList();
-  const failure = element("div");
+  const jobsFailure = element("div");
+  const countsFailure = element("div");
   const documents = createDocumentList({ api, openSource, onDeleted: () => void refresh() });
   const uploads = createUploadBox(({ files, collection, access }) => {
-    for (const file of files) enqueue(() => upload(file, collection, access));
+    for (const file of files) upload(file, collection, access);
   });
   const enqueue = createQueue(AT_ONCE);
   const heading = element("h1", { id: "documents-heading", tabindex: -1 }, "Documents");
-  root.append(heading, uploads.node, failure, jobs.node, documents.node);
+  root.append(heading, uploads.node, countsFailure, jobsFailure, jobs.node, documents.node);
 
   const watch = createJobWatch({
     api,
     onJobs(found) {
-      failure.replaceChildren();
+      jobsFailure.replaceChildren();
       jobs.show(found);
     },
     onFinished(job) {
@@ -40,32 +41,37 @@ export function startDocumentsView({ root, api, collections, openSource }) {
       void refresh();
       documents.reload();
     },
-    onError: (error) => failure.replaceChildren(errorBox(error, () => void watch.look())),
+    onError: (error) => jobsFailure.replaceChildren(errorBox(error, () => void watch.look())),
   });
 
   /** The counts change with every job and deletion. */
   async function refresh() {
     try {
       await collections.refresh();
+      countsFailure.replaceChildren();
     } catch (error) {
-      failure.replaceChildren(errorBox(error, () => void refresh()));
+      countsFailure.replaceChildren(errorBox(error, () => void refresh()));
     }
   }
 
   /**
+   * Shown from now on, also while it waits its turn.
+   *
    * @param {File} file
    * @param {string} collection
    * @param {string[]} access
    */
-  async function upload(file, collection, access) {
+  function upload(file, collection, access) {
     const row = jobs.addUpload(file.name);
-    try {
-      const accepted = await api.upload(file, collection, access);
-      row.sent();
-      watch.follow(accepted.jobs);
-    } catch (error) {
-      row.failed(error, () => enqueue(() => upload(file, collection, access)));
-    }
+    enqueue(async () => {
+      try {
+        const accepted = await api.upload(file, collection, access);
+        row.sent(accepted.jobs);
+        watch.follow(accepted.jobs);
+      } catch (error) {
+        row.failed(error, () => upload(file, collection, access));
+      }
+    });
   }
 
   function show() {

@@ -36,10 +36,26 @@ export function append(parent, ...children) {
 }
 
 /**
+ * Makes `nodes` the children of `parent`. Those that are there already and in order are not touched:
+ * they keep the focus, and a press that has begun on them becomes a click.
+ *
+ * @param {HTMLElement} parent
+ * @param {readonly HTMLElement[]} nodes
+ */
+export function arrange(parent, nodes) {
+  const wanted = new Set(nodes);
+  for (const child of [...parent.children]) if (child instanceof HTMLElement && !wanted.has(child)) child.remove();
+  nodes.forEach((node, at) => {
+    const present = parent.children[at];
+    if (present !== node) parent.insertBefore(node, present ?? null);
+  });
+}
+
+/**
  * A button that does something here, as opposed to sending a form.
  *
  * @param {Attributes} attributes
- * @param {() => void} action
+ * @param {(event: MouseEvent) => void} action
  * @param {...Child} children
  * @returns {HTMLButtonElement}
  */

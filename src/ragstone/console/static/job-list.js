@@ -47,21 +47,22 @@ export function createJobList() {
     node.hidden = all.length + uploads.childElementCount === 0;
   }
 
+  /** @param {readonly Job[]} jobs Newest first. Rows that did not change are left alone. */
+  function show(jobs) {
+    jobs.forEach((job, at) => {
+      const known = rows.get(job.id) ?? { row: element("li", { class: "job" }), drawn: "" };
+      const drawn = JSON.stringify([job.state, job.counts, job.errors]);
+      if (known.drawn !== drawn) drawJob(known.row, job);
+      known.drawn = drawn;
+      rows.set(job.id, known);
+      if (list.children[at] !== known.row) list.insertBefore(known.row, list.children[at] ?? null);
+    });
+    trim();
+  }
+
   return {
     node,
-
-    /** @param {readonly Job[]} jobs Newest first. Rows that did not change are left alone. */
-    show(jobs) {
-      jobs.forEach((job, at) => {
-        const known = rows.get(job.id) ?? { row: element("li", { class: "job" }), drawn: "" };
-        const drawn = JSON.stringify([job.state, job.counts, job.errors]);
-        if (known.drawn !== drawn) drawJob(known.row, job);
-        known.drawn = drawn;
-        rows.set(job.id, known);
-        if (list.children[at] !== known.row) list.insertBefore(known.row, list.children[at] ?? null);
-      });
-      trim();
-    },
+    show,
 
     /** @param {string} name A file that is about to be sent. */
     addUpload(name) {
@@ -69,9 +70,10 @@ export function createJobList() {
       uploads.append(row);
       trim();
       return {
-        sent() {
+        /** @param {readonly Job[]} jobs That it became. What a look has shown of them is newer. */
+        sent(jobs) {
           row.remove();
-          trim();
+          show(jobs.filter((job) => !rows.has(job.id)));
         },
         /**
          * @param {unknown} error

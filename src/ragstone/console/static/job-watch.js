@@ -23,9 +23,21 @@ export function createJobWatch({ api, onJobs, onFinished, onError }) {
   const ended = new Map();
   let timer = 0;
   let wait = FIRST_WAIT;
+  let looking = false;
+  let again = false;
 
+  /** One look at a time, so that none shows what was true before another: who asks during one gets the next. */
   async function look() {
-    timer = 0;
+    clearTimeout(timer);
+    again = looking;
+    if (looking) return;
+    looking = true;
+    await lookOnce();
+    looking = false;
+    if (again) void look();
+  }
+
+  async function lookOnce() {
     try {
       const jobs = await jobsToShow();
       const listed = new Set(jobs.map((job) => job.id));
@@ -74,7 +86,7 @@ export function createJobWatch({ api, onJobs, onFinished, onError }) {
         onFinished(job);
       }
     }
-    if (unfinished.size > 0 && timer === 0) {
+    if (unfinished.size > 0 && !again) {
       timer = setTimeout(look, wait);
       wait = Math.min(wait * 1.5, LONGEST_WAIT);
     }
@@ -84,8 +96,7 @@ export function createJobWatch({ api, onJobs, onFinished, onError }) {
     look,
     /** @param {readonly Job[]} jobs Just acknowledged by the server. */
     follow(jobs) {
-      for (const job of jobs) unfinished.set(job.id, job);
-      clearTimeout(timer);
+      for (const job of jobs) if (!ended.has(job.id)) unfinished.set(job.id, job);
       wait = FIRST_WAIT;
       void look();
     },

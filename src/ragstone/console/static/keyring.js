@@ -12,11 +12,16 @@ export function createKeyring(onChange) {
   let key = stored();
   /** @type {Promise<boolean>|null} One dialog, however many requests were refused. */
   let asking = null;
+  /** How often somebody was asked and had no key. */
+  let declined = 0;
 
   /** @param {string} reason */
   async function ask(reason) {
     const typed = await askForKey(reason);
-    if (typed === null) return false;
+    if (typed === null) {
+      declined += 1;
+      return false;
+    }
     key = typed;
     store(typed);
     onChange(true);
@@ -33,10 +38,17 @@ export function createKeyring(onChange) {
 
   onChange(key !== null);
   return {
-    current: () => key,
-    async renew(refused, reason) {
-      if (key !== refused) return true;
-      return askOnce(refused ? `That key was not accepted. ${reason}` : reason);
+    attempt() {
+      const [sent, before] = [key, declined];
+      return {
+        key: sent,
+        async renew(reason) {
+          if (key !== sent) return true;
+          // Asked meanwhile, for another request: once is enough.
+          if (declined !== before) return false;
+          return askOnce(sent ? `That key was not accepted. ${reason}` : reason);
+        },
+      };
     },
     change: () => askOnce("Another key replaces the one in use."),
   };

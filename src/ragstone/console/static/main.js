@@ -50,12 +50,16 @@ keyButton.addEventListener("click", () => {
 addEventListener("offline", showDisconnected);
 addEventListener("online", () => void start());
 
+let starts = 0;
+
 /** Everything begins with knowing what can be asked. */
 async function start() {
+  const mine = (starts += 1);
   try {
     await collections.refresh();
     connection.replaceChildren();
   } catch (error) {
+    if (mine !== starts) return; // the newest try says how it went
     connection.replaceChildren(errorBox(error, () => void start()));
   }
 }

@@ -50,11 +50,19 @@ export function startSearchView({ root, api, collections, openSource }) {
   const intro = element("p", { class: "intro" }, "The passages themselves, as each way of searching ranks them.");
   root.append(heading, intro, form, results);
   let running = new AbortController();
+  /** What was searched for before the server had said which collections there are. */
+  let waiting = "";
 
-  async function search() {
+  /** @param {string} query */
+  async function search(query) {
     const collection = collections.current();
-    const query = input.value.trim();
-    if (query === "" || collection === null) return;
+    if (query === "") return;
+    if (collection === null) {
+      waiting = query;
+      results.replaceChildren(element("p", { class: "loading" }, "There is no collection to search yet."));
+      return;
+    }
+    waiting = "";
     running.abort();
     running = new AbortController();
     const { signal } = running;
@@ -66,7 +74,7 @@ export function startSearchView({ root, api, collections, openSource }) {
           const request = { query, collection, top_k: Number(amount.value), mode: mode.name };
           show(await api.search(request, signal));
         } catch (error) {
-          if (!isAbort(error)) fail(error, () => void search());
+          if (!isAbort(error)) fail(error, () => void search(query));
         }
       }),
     );
@@ -105,7 +113,7 @@ export function startSearchView({ root, api, collections, openSource }) {
 
   form.addEventListener("submit", (event) => {
     event.preventDefault();
-    void search();
+    void search(input.value.trim());
   });
   let searched = collections.current();
   collections.onChange(() => {
@@ -113,6 +121,7 @@ export function startSearchView({ root, api, collections, openSource }) {
     searched = collections.current();
     running.abort();
     results.replaceChildren();
+    void search(waiting);
   });
   return { focus: () => input.focus() };
 }

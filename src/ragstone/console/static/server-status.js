@@ -17,9 +17,12 @@ const WATCHFUL = 10_000;
 export function startServerStatus(api, line) {
   let timer = 0;
   let shown = "";
+  let looks = 0;
 
   async function look() {
+    const mine = (looks += 1);
     const said = await sentences();
+    if (mine !== looks) return; // a newer one has been sent out
     clearTimeout(timer);
     show(said);
     if (!document.hidden) timer = setTimeout(look, said === "" ? CALM : WATCHFUL);

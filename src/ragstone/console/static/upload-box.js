@@ -88,9 +88,11 @@ export function createUploadBox(onUpload) {
      */
     setCollections(known, current) {
       names.replaceChildren(...known.map((name) => element("option", { value: name })));
-      // A name that somebody typed is left alone.
-      if (collection.value === proposed) collection.value = current ?? "default";
+      const before = proposed;
       proposed = current ?? "default";
+      // A name that somebody typed is left alone, and may be half of one.
+      if (collection.value !== before) return;
+      collection.value = proposed;
       send();
     },
   };
