@@ -100,8 +100,9 @@ class Served:
         assert status == 202, accepted
         for job in accepted["jobs"]:
             while True:
-                _, now = await self.ask("GET", f"/v1/jobs/{job['id']}", key=key)
-                if now["state"] == "done":
+                status, now = await self.ask("GET", f"/v1/jobs/{job['id']}", key=key)
+                assert status in (200, 503), now
+                if now.get("state") == "done":
                     break
                 await asyncio.sleep(0.02)
 
