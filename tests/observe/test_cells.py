@@ -51,6 +51,28 @@ def test_a_folder_keeps_what_a_memory_keeps(added: list[tuple[str, int, float]])
         assert _everything(shared) == _everything(own)
 
 
+def test_what_numbers_are_written_into_is_on_the_disk(tmp_path: Path) -> None:
+    """Else a disk that fills up ends whoever counts, by SIGBUS."""
+    store = SharedFolder(tmp_path)
+    for lives in (False, True):
+        store.add(("some", ()), 20_000, lives=lives)
+    for file in tmp_path.iterdir():
+        assert file.stat().st_blocks * 512 >= file.stat().st_size > 160_000
+
+
+def test_on_a_full_disk_it_counts_for_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    full = "/dev/full"
+    monkeypatch.setattr(tempfile, "mkstemp", lambda **_: (os.open(full, os.O_RDWR), full))
+    monkeypatch.setenv(FOLDER_VARIABLE, str(tmp_path))
+    metrics = Metrics()
+    for _ in range(2):
+        metrics.requests.labels("/v1/answers", "none", "ok").inc()
+    assert metrics.requests.labels("/v1/answers", "none", "ok").value == 2
+    assert metrics.values("rag_requests_total") == []
+
+
 def test_a_file_does_not_grow_with_what_is_counted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Final, Protocol
 
 import msgspec
+import structlog
 
 Key = tuple[str, tuple[str, ...]]
 """A metric's name and the values of its labels."""
@@ -27,6 +28,7 @@ _BLOCK: Final = 65_536
 
 _HEAD: Final = struct.Struct("=ii")
 _KEY: Final = msgspec.json.Decoder(Key)
+_log: Final = structlog.get_logger("ragstone.metrics")
 
 
 class Cells(Protocol):
@@ -78,6 +80,7 @@ class SharedFolder:
     """Implements `Store` for one of several processes, each of which has files of its own.
 
     A number is in the file as soon as it is written, so nothing is lost when a process is killed.
+    Where the disk is full, what is counted first from then on is kept, but told to nobody.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -123,10 +126,18 @@ class _File:
         return entry[numbers:].cast("d")
 
     def _grow(self, length: int) -> None:
-        with open(self._path, "r+b") as file:
-            file.truncate(self._length + length)
-            self._room = memoryview(mmap.mmap(file.fileno(), length, offset=self._length))
-        self._length += length
+        """Writes the block: into a page that the disk has no room for, nobody writes and lives."""
+        try:
+            with open(self._path, "r+b") as file:
+                file.seek(self._length)
+                file.write(bytes(length))
+                file.flush()
+                self._room = memoryview(mmap.mmap(file.fileno(), length, offset=self._length))
+        except OSError as error:
+            _log.warning("some metrics are not told", reason=str(error))
+            self._room = memoryview(bytearray(length))
+        else:
+            self._length += length
 
 
 def _entries(data: bytes) -> Iterator[tuple[Key, list[float]]]:

@@ -110,6 +110,17 @@ def test_a_file_of_another_length_is_made_anew(
     buckets.close()
 
 
+@pytest.mark.parametrize("length", [None, 0, 5_000_000])
+def test_the_whole_table_is_on_the_disk(
+    path: Path, clock: VirtualClock, length: int | None
+) -> None:
+    """Else a disk that fills up ends whoever counts, by SIGBUS."""
+    if length is not None:
+        os.truncate(path, length)
+    SharedBuckets(path, processes=1, clock=clock).close()
+    assert path.stat().st_blocks * 512 >= path.stat().st_size > 2_000_000
+
+
 def test_slots_full_of_noise_are_full_and_drain(
     path: Path, shared: SharedBuckets, clock: VirtualClock
 ) -> None:

@@ -25,7 +25,7 @@ from ragstone.governance.quotas.bucket_table import SLOT, BucketTable
 from ragstone.ports import Clock
 
 SLOTS: Final = 1 << 16
-"""2 MB, of which only what is used takes memory. A key and its tenant need four."""
+"""2 MB. A key and its tenant need four."""
 _HEAD: Final = struct.Struct("<8sQ16s32s")
 """Name and version, number of slots, the hash's key, SHA-256 of name and key."""
 _KEY: Final = slice(16, 32)
@@ -142,9 +142,11 @@ def _head_of(file: int) -> bytes:
     """The head of the table in the file, which is made anew if that is none; ours to write."""
     if (head := _known_head(file)) is not None:
         return head
-    # Never shorter than it is: others may have it mapped, and would be ended by a hole.
-    for at in range(0, os.fstat(file).st_size, _PIECE):
-        os.pwrite(file, bytes(_PIECE), at)
+    # Never shorter than it is, and all of it on the disk: who has it mapped is ended by a page that
+    # is not there, or that a full disk has no room for.
+    at, end = 0, max(_SIZE, os.fstat(file).st_size)
+    while at < end:
+        at += os.pwrite(file, bytes(min(_PIECE, end - at)), at)
     os.ftruncate(file, _SIZE)
     head = _head(secrets.token_bytes(16))
     os.pwrite(file, head, 0)
