@@ -9,10 +9,10 @@ import uvicorn
 from playwright.async_api import Browser, FilePayload, Locator, Page, Route, expect
 from starlette.types import ASGIApp
 
-_PATIENCE_MS = 120_000
+PATIENCE_MS = 120_000
 """Of what is waited for; a machine with other work to do may take long, and nothing here is about
 speed."""
-expect.set_options(timeout=_PATIENCE_MS)
+expect.set_options(timeout=PATIENCE_MS)
 
 
 class _QuietServer(uvicorn.Server):
@@ -53,7 +53,7 @@ class Site:
 async def opened(browser: Browser, url: str, **context_options: object) -> AsyncIterator[Page]:
     """A page in a fresh profile; a script error or a breach of the policy fails the test."""
     context = await browser.new_context(base_url=url, **context_options)  # type: ignore[arg-type]
-    context.set_default_timeout(_PATIENCE_MS)
+    context.set_default_timeout(PATIENCE_MS)
     page = await context.new_page()
     faults: list[str] = []
     page.on("pageerror", lambda error: faults.append(str(error)))

@@ -14,7 +14,7 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, Page, async_playwright
 
-from tests.console.browsing import Site, opened, served
+from tests.console.browsing import PATIENCE_MS, Site, opened, served
 from tests.console.corpus import DOCUMENTS
 from tests.console.stand_in import StandIn
 
@@ -77,7 +77,9 @@ async def browser() -> AsyncIterator[Browser]:
             pytest.fail(reason)
         pytest.skip(reason)
     async with async_playwright() as playwright:
-        chromium = await playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        chromium = await playwright.chromium.launch(
+            executable_path=CHROMIUM, args=ARGUMENTS, timeout=PATIENCE_MS
+        )
         try:
             yield chromium
         finally:

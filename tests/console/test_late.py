@@ -17,6 +17,12 @@ REFRESH = "dispatchEvent(new Event('online'))"
 """Makes the page ask again which collections there are."""
 
 
+async def open_section(page: Page, name: str) -> None:
+    """Go there, and wait until the page has: it then gives the focus away for the last time."""
+    await page.get_by_role("link", name=name).click()
+    await expect(page).to_have_title(f"{name} · Ragstone")
+
+
 async def delete(page: Page, title: str) -> None:
     await page.get_by_role("button", name=f"Delete {title}").click()
     await page.get_by_role("dialog").get_by_role("button", name="Delete").click()
@@ -101,12 +107,12 @@ async def test_an_accepted_file_is_seen_though_a_look_at_the_jobs_is_still_under
 async def test_a_list_from_before_a_deletion_does_not_bring_the_document_back(
     scripted_page: Page,
 ) -> None:
-    await scripted_page.get_by_role("link", name="Documents").click()
+    await open_section(scripted_page, "Documents")
     await expect(scripted_page.locator(".document")).to_have_count(2)
     await expect(scripted_page.get_by_text("Loading…")).to_have_count(0)
     documents = await hold(scripted_page, "**/v1/documents?*")
-    await scripted_page.get_by_role("link", name="Ask").click()
-    await scripted_page.get_by_role("link", name="Documents").click()
+    await open_section(scripted_page, "Ask")
+    await open_section(scripted_page, "Documents")
     await documents.came.wait()
     await delete(scripted_page, "Returns")
     await expect(scripted_page.locator(".document")).to_have_count(1)
@@ -118,13 +124,14 @@ async def test_a_list_from_before_a_deletion_does_not_bring_the_document_back(
 async def test_a_list_that_is_read_again_leaves_the_focus_where_it_is(
     stand_in: StandIn, scripted_page: Page
 ) -> None:
-    await scripted_page.get_by_role("link", name="Documents").click()
+    await open_section(scripted_page, "Documents")
     await expect(scripted_page.locator(".document")).to_have_count(2)
     await expect(scripted_page.get_by_text("Loading…")).to_have_count(0)
     stand_in.add("help", "new.md", "New", "New")
     documents = await hold(scripted_page, "**/v1/documents?*")
-    await scripted_page.get_by_role("link", name="Ask").click()
-    await scripted_page.get_by_role("link", name="Documents").click()
+    await open_section(scripted_page, "Ask")
+    await open_section(scripted_page, "Documents")
+    await documents.came.wait()
     remove = scripted_page.get_by_role("button", name="Delete Returns")
     await remove.focus()
     documents.let_go.set()
@@ -267,7 +274,8 @@ async def test_the_second_half_of_a_double_click_does_nothing(
 async def test_a_key_is_not_asked_for_twice_by_requests_that_were_sent_together(
     stand_in: StandIn, scripted_page: Page
 ) -> None:
-    await scripted_page.get_by_role("link", name="Documents").click()
+    async with scripted_page.expect_response("**/v1/jobs"):
+        await open_section(scripted_page, "Documents")
     stand_in.key = "rs_secret"
     jobs = await hold(scripted_page, "**/v1/jobs")
     await scripted_page.reload()
