@@ -1,5 +1,7 @@
 """Time that moves only when a test moves it."""
 
+from ragstone.domain.clock import SystemClock
+
 
 class VirtualClock:
     """Implements `ports.Clock`. Both readings move together with `advance`."""
@@ -24,3 +26,10 @@ class VirtualClock:
     def set_time(self, unix_seconds: float) -> None:
         """Let the wall clock jump, in either direction; the monotonic reading stays."""
         self._time = unix_seconds
+
+
+class StillClock(SystemClock):
+    """The same moment in every process."""
+
+    def monotonic(self) -> float:
+        return 5_000.0

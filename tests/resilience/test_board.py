@@ -17,7 +17,7 @@ from ragstone.domain.clock import SystemClock
 from ragstone.domain.principal import PRIORITIES
 from ragstone.resilience.board import Board
 from ragstone.resilience.gate import Gate, GateSettings
-from tests.clock import VirtualClock
+from tests.clock import StillClock, VirtualClock
 from tests.resilience.test_gate import FAR, Visitor, visitors
 from tests.virtual_loop import run, running_clock
 
@@ -287,14 +287,9 @@ def test_over_any_two_processes_the_limit_holds_and_everybody_gets_in(
 # Real processes
 
 _SPAWN = multiprocessing.get_context("spawn")
-
-
-class _Still(SystemClock):
-    """The same moment in every process: else one that a busy machine does not let run for two
-    seconds would, rightly, not be counted by the others."""
-
-    def monotonic(self) -> float:
-        return 5_000.0
+_STILL = StillClock()
+"""Else one that a busy machine does not let run for two seconds would, rightly, not be counted by
+the others."""
 
 
 class Process:
@@ -341,7 +336,7 @@ def _visit_often(pipe: Connection, file: Path, row: int, tasks: int, visits: int
     left = visits
 
     async def main() -> None:
-        board = Board(file, row=row, clock=_Still())
+        board = Board(file, row=row, clock=_STILL)
         tried = _gate(board, 4, SystemClock())
 
         async def keep_visiting() -> None:
@@ -395,7 +390,7 @@ def _hold(pipe: Connection, file: Path, row: int, count: int) -> None:
     """Asks for `count` units, and tells of each that it gets."""
 
     async def main() -> None:
-        tried = _gate(Board(file, row=row, clock=_Still()), 4, SystemClock())
+        tried = _gate(Board(file, row=row, clock=_STILL), 4, SystemClock())
         asked = [Visitor(tried, tenant="t", priority="critical") for _ in range(count)]
         for visitor in asked:
             visitor.task.add_done_callback(lambda _: pipe.send("inside"))

@@ -10,13 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from ragstone.domain.clock import SystemClock
 from ragstone.domain.errors import RateLimited
 from ragstone.domain.principal import Principal
 from ragstone.governance.quotas import MinuteLimits, MinuteQuotas, SharedBuckets
 from ragstone.governance.quotas.bucket_table import BucketTable
 from ragstone.governance.quotas.shared import TableUnavailable
-from tests.clock import VirtualClock
+from tests.clock import StillClock, VirtualClock
 
 LIMIT = 600
 LIMITS = MinuteLimits(key_requests=LIMIT)
@@ -134,29 +133,24 @@ def test_slots_full_of_noise_are_full_and_drain(
 
 
 def _ask_until_killed(path: Path, told: "Queue[int]") -> None:
-    quotas = MinuteQuotas(LIMITS, _Still(), SharedBuckets(path, processes=4, clock=_Still()))
+    quotas = MinuteQuotas(
+        LIMITS, StillClock(), SharedBuckets(path, processes=4, clock=StillClock())
+    )
     while True:
         told.put(let_in(quotas, 1))
 
 
 def _ask(path: Path, tries: int, told: "Queue[tuple[int, int]]") -> None:
-    buckets = _CountingMisses(path, processes=4, clock=_Still())
-    quotas = MinuteQuotas(LIMITS, _Still(), buckets)
+    buckets = _CountingMisses(path, processes=4, clock=StillClock())
+    quotas = MinuteQuotas(LIMITS, StillClock(), buckets)
     told.put((let_in(quotas, tries), buckets.misses))
 
 
 def _keep(path: Path, told: "Queue[int]") -> None:
-    SharedBuckets(path, processes=4, clock=_Still()).begin()
+    SharedBuckets(path, processes=4, clock=StillClock()).begin()
     told.put(1)
     while True:
         signal.pause()
-
-
-class _Still(SystemClock):
-    """The same moment in every process."""
-
-    def monotonic(self) -> float:
-        return 5_000.0
 
 
 class _CountingMisses(SharedBuckets):
@@ -195,7 +189,7 @@ def test_one_that_is_killed_during_its_turn_leaves_it(path: Path, shared: Shared
         shared.begin()
     process.kill()
     process.join()
-    again = SharedBuckets(path, processes=4, clock=_Still())
+    again = SharedBuckets(path, processes=4, clock=StillClock())
     again.begin()
     again.end()
     again.close()
@@ -203,7 +197,7 @@ def test_one_that_is_killed_during_its_turn_leaves_it(path: Path, shared: Shared
 
 def test_killed_processes_leave_nothing_locked_and_nothing_open(path: Path) -> None:
     processes = multiprocessing.get_context("spawn")
-    buckets = SharedBuckets(path, processes=4, clock=_Still())
+    buckets = SharedBuckets(path, processes=4, clock=StillClock())
     for number in range(4):
         told: Queue[int] = processes.Queue()  # its own: a killed writer keeps a queue's lock
         process = processes.Process(target=_ask_until_killed, args=(path, told))
@@ -215,6 +209,6 @@ def test_killed_processes_leave_nothing_locked_and_nothing_open(path: Path) -> N
         process.join()
         buckets.begin()  # raises where it is locked
         buckets.end()
-    assert let_in(MinuteQuotas(LIMITS, _Still(), buckets), LIMIT) < LIMIT
-    assert let_in(MinuteQuotas(LIMITS, _Still(), buckets), LIMIT) == 0
+    assert let_in(MinuteQuotas(LIMITS, StillClock(), buckets), LIMIT) < LIMIT
+    assert let_in(MinuteQuotas(LIMITS, StillClock(), buckets), LIMIT) == 0
     buckets.close()
