@@ -46,7 +46,7 @@ class Served:
 
     def read_to_the_end(self) -> None:
         """Returns once none of the processes can write any more, so that the pipe may be closed."""
-        self._reading.join(60)
+        self._reading.join(300)
 
     def status(self) -> int:
         """How it ended, once it has and all that was logged is in `lines`."""
