@@ -30,7 +30,7 @@ _MAIN_SETTINGS: Final[dict[str, dict[str, Any]]] = {
     "log": {"level": "warning", "format": "json"},
     "server": {"workers": 0, "shutdown_seconds": 5},
 }
-_READY_SECONDS: Final = 30.0
+_READY_SECONDS: Final = 300.0
 
 
 class Site:
