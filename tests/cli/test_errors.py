@@ -1,6 +1,7 @@
 """Errors for programs and in the words of the command line."""
 
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -77,3 +78,45 @@ def test_a_question_where_no_data_folder_is_makes_none(
         assert "[home_missing]" in printed
         assert "ragstone init" in printed
     assert not home.exists()
+
+
+@pytest.mark.parametrize(
+    "command", [["ask"], ["search"], ["documents", "show"], ["ingest", ".", "--collection"]]
+)
+def test_an_argument_that_is_not_utf_8_is_refused_with_a_sentence(
+    home: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    command: list[str],
+) -> None:
+    latin = os.fsdecode(b"caf\xe9")
+    assert status(monkeypatch, *command, latin) == 1
+    assert r"'caf\xe9' is not UTF-8" in capsys.readouterr().err
+
+
+def test_a_file_whose_name_is_not_utf_8_is_still_found(
+    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    named = os.fsencode(home.parent) + b"/caf\xe9.md"
+    Path(os.fsdecode(named)).write_text("# Coffee")
+    assert status(monkeypatch, "ingest", os.fsdecode(named)) == 1
+    assert "The file name is not UTF-8. Rename the file." in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["ask", "x", "--top-k", "0"], "'--top-k'"),
+        (["search", "x", "--top-k", "101"], "'--top-k'"),
+        (["serve", "--port", "65536"], "'--port'"),
+    ],
+)
+def test_a_value_that_cannot_be_is_refused_with_the_name_of_its_option(
+    home: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    said: str,
+) -> None:
+    assert status(monkeypatch, *arguments) == 2
+    assert said in capsys.readouterr().err

@@ -11,14 +11,14 @@ from ragstone.cli.context import context_of, run_with_client
 from ragstone.cli.documents import Collection
 from ragstone.cli.printing import print_json
 
-TopK = Annotated[int | None, typer.Option("--top-k", "-k", help="How many passages.")]
+_TOP_K = typer.Option("--top-k", "-k", min=1, max=100, help="How many passages.")
 
 
 def ask(
     typer_context: typer.Context,
     question: Annotated[str, typer.Argument(help="Put it in quotes.")],
     collection: Collection = None,
-    top_k: TopK = None,
+    top_k: Annotated[int | None, _TOP_K] = None,
 ) -> None:
     """Ask a question; the answer streams in, followed by its sources."""
     context = context_of(typer_context)
@@ -42,7 +42,7 @@ def search(
     typer_context: typer.Context,
     query: Annotated[str, typer.Argument(help="Put it in quotes.")],
     collection: Collection = None,
-    top_k: Annotated[int, typer.Option("--top-k", "-k", help="How many passages.")] = 5,
+    top_k: Annotated[int, _TOP_K] = 5,
     mode: Annotated[
         Literal["hybrid", "dense", "lexical"], typer.Option(help="By meaning, by words, or both.")
     ] = "hybrid",

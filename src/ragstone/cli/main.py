@@ -1,5 +1,6 @@
 """`ragstone`: the entry point. Imports stay light, so that help comes at once."""
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -21,7 +22,7 @@ from ragstone.cli import (
     usage,
 )
 from ragstone.cli.context import Context
-from ragstone.domain.errors import RagstoneError
+from ragstone.domain.errors import InvalidRequest, RagstoneError
 
 app = typer.Typer(
     name="ragstone",
@@ -85,6 +86,7 @@ def main() -> None:
     """
     arguments = hoisted(sys.argv[1:])
     try:
+        _require_text(arguments)
         app(arguments)
     except RagstoneError as error:
         if _asks_for_json(arguments):
@@ -96,6 +98,19 @@ def main() -> None:
     except BrokenPipeError:
         sys.stderr.close()  # the reader of our output has gone, as in `ragstone ... | head`
         sys.exit(141)
+
+
+def _require_text(arguments: list[str]) -> None:
+    """Raises `InvalidRequest` for bytes that are not UTF-8, which only a path may hold."""
+    for argument in arguments:
+        try:
+            argument.encode()
+        except UnicodeEncodeError:
+            if not os.path.lexists(argument):
+                raise InvalidRequest(
+                    f"The argument {ascii(os.fsencode(argument))[1:]} is not UTF-8.",
+                    remedy="Use a terminal and a locale that are set to UTF-8.",
+                ) from None
 
 
 def hoisted(arguments: list[str]) -> list[str]:

@@ -13,6 +13,10 @@ from ragstone.domain.errors import HomeNotWritable
 
 DEMO_HOME: Final = Path(".ragstone-demo")
 
+_PORT: Final[Any] = typer.Option(
+    min=0, max=65535, help="Port; 0 takes a free one.", show_default="8080"
+)
+
 _STARTER: Final = """\
 # Settings of this data folder. Every setting has an environment variable too, such as
 # RAGSTONE_LLM__MODEL; docs/settings.md lists them all.
@@ -59,9 +63,7 @@ def serve(
     host: Annotated[
         str | None, typer.Option(help="Address to listen on.", show_default="127.0.0.1")
     ] = None,
-    port: Annotated[
-        int | None, typer.Option(help="Port; 0 takes a free one.", show_default="8080")
-    ] = None,
+    port: Annotated[int | None, _PORT] = None,
     workers: Annotated[
         int | None,
         typer.Option(
@@ -80,9 +82,7 @@ def serve(
 
 def demo(
     typer_context: typer.Context,
-    port: Annotated[
-        int | None, typer.Option(help="Port; 0 takes a free one.", show_default="8080")
-    ] = None,
+    port: Annotated[int | None, _PORT] = None,
     products: Annotated[int, typer.Option(min=1, help="How many products to make.")] = 5000,
 ) -> None:
     """Ingest the sample corpus of a fictional shop and serve it."""
