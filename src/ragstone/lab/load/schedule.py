@@ -53,7 +53,7 @@ def _check(rate: float, duration: float) -> None:
         if not 0 < value < 1e9:
             raise InvalidExperiment(
                 f"A load cannot have a {name} of {value:g}{unit}.",
-                remedy="Give a number above 0.",
+                remedy="Give a number above 0, and below 1,000,000,000.",
             )
 
 
