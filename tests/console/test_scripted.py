@@ -466,6 +466,27 @@ async def test_a_server_with_keys_is_asked_again_with_the_key_that_was_typed(
         assert await page.evaluate(kept) == [[], ["rs_secret"], ""]
 
 
+async def _give_key(page: Page, key: str) -> None:
+    dialog = page.get_by_role("dialog")
+    await dialog.get_by_label("API key", exact=True).fill(key)
+    await page.keyboard.press("Enter")
+    await expect(dialog).to_have_count(0)
+
+
+async def test_with_another_key_nothing_stays_of_what_the_old_one_read(
+    stand_in: StandIn, scripted_page: Page
+) -> None:
+    stand_in.key = "rs_one"
+    await scripted_page.reload()
+    await _give_key(scripted_page, "rs_one")
+    await ask(scripted_page, QUESTION)
+    stand_in.key = "rs_other"
+    await scripted_page.get_by_role("button", name="Change API key").click()
+    await _give_key(scripted_page, "rs_other")
+    await expect(scripted_page.get_by_text("Ask your documents")).to_be_visible()
+    await expect(scripted_page.get_by_text(EVIDENCE)).to_have_count(0)
+
+
 async def test_without_a_key_the_page_says_what_the_server_wants(
     browser: Browser, stand_in: StandIn, scripted_url: str
 ) -> None:

@@ -65,7 +65,8 @@ async function start() {
 }
 
 async function changeKey() {
-  if (await keyring.change()) await start();
+  // Nothing stays on the page of what the old key was allowed to read.
+  if (await keyring.change()) location.reload();
 }
 
 function showDisconnected() {
