@@ -2,6 +2,7 @@
 
 import json
 import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -120,3 +121,30 @@ def test_a_value_that_cannot_be_is_refused_with_the_name_of_its_option(
 ) -> None:
     assert status(monkeypatch, *arguments) == 2
     assert said in capsys.readouterr().err
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
+def test_output_that_cannot_be_written_is_one_sentence(environment: dict[str, str]) -> None:
+    command = [sys.executable, "-m", "ragstone.cli", "--help"]
+    with open("/dev/full", "w") as full:
+        ended = subprocess.run(
+            command, env=environment, stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )
+    assert ended.returncode == 1
+    assert ended.stderr == "Error: The output cannot be written: no space left on device.\n"
+
+
+def test_without_a_standard_output_a_command_does_its_work(environment: dict[str, str]) -> None:
+    shell = f"{sys.executable} -m ragstone.cli collections list >&-"
+    ended = subprocess.run(
+        shell, shell=True, env=environment, stderr=subprocess.PIPE, text=True, check=False
+    )
+    assert (ended.returncode, ended.stderr.count("Traceback")) == (1, 0)
+    assert "home_missing" in ended.stderr
+
+
+def test_an_empty_name_of_a_collection_is_not_the_default_one(
+    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert status(monkeypatch, "documents", "list", "--collection", "") == 1
+    assert "The name of the collection is empty" in capsys.readouterr().err

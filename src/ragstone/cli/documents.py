@@ -11,8 +11,22 @@ from ragstone.cli.printing import counted, print_deleted, print_json, print_rows
 from ragstone.domain.errors import InvalidRequest
 from ragstone.domain.usage import NANODOLLARS
 
+
+def _not_empty(collection: str | None) -> str | None:
+    if collection == "":
+        raise InvalidRequest(
+            "The name of the collection is empty, as that of a shell variable that is not set.",
+            remedy="Give a name, or leave --collection out for the default one.",
+            field="collection",
+        )
+    return collection
+
+
 Collection = Annotated[
-    str | None, typer.Option("--collection", "-c", help="Collection.", show_default="default")
+    str | None,
+    typer.Option(
+        "--collection", "-c", help="Collection.", show_default="default", callback=_not_empty
+    ),
 ]
 
 documents_app = typer.Typer(help="List, show and delete documents.", no_args_is_help=True)
@@ -141,7 +155,7 @@ def list_documents(typer_context: typer.Context, collection: Collection = None) 
     """The documents of a collection."""
 
     async def work(client: Client) -> list[dict[str, Any]]:
-        query = {"collection": collection} if collection else {}
+        query = {} if collection is None else {"collection": collection}
         pages = client.pages("/v1/documents", query)
         return [document async for page in pages for document in page["documents"]]
 

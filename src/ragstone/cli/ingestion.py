@@ -138,7 +138,7 @@ async def _submit(
 
 def _form(batch: list[_File], collection: str | None, access: list[str]) -> aiohttp.FormData:
     form = aiohttp.FormData(quote_fields=False)
-    if collection:
+    if collection is not None:
         form.add_field("collection", collection)
     for entry in access:
         form.add_field("access", entry)

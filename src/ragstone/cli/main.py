@@ -85,6 +85,8 @@ def main() -> None:
     With `--json` they become `{"error": {"code", "message", "remedy"}}` on standard output.
     """
     arguments = hoisted(sys.argv[1:])
+    if sys.stdout is None:  # closed by the caller, as in `ragstone ... >&-`
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - for as long as the process
     try:
         _require_text(arguments)
         app(arguments)
@@ -98,6 +100,14 @@ def main() -> None:
     except BrokenPipeError:
         sys.stderr.close()  # the reader of our output has gone, as in `ragstone ... | head`
         sys.exit(141)
+    except OSError as error:
+        if error.filename is not None:
+            raise
+        # Of no file but standard output, as on a full disk. What is left to write goes nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        reason = (error.strerror or str(error)).lower()
+        typer.secho(f"Error: The output cannot be written: {reason}.", fg="red", err=True)
+        sys.exit(1)
 
 
 def _require_text(arguments: list[str]) -> None:

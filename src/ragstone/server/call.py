@@ -2,7 +2,6 @@
 
 import asyncio
 import math
-import re
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
@@ -17,7 +16,6 @@ from starlette.responses import Response
 from ragstone.domain.answer import CacheOutcome
 from ragstone.domain.errors import (
     InternalError,
-    InvalidRequest,
     PayloadTooLarge,
     RagstoneError,
     RequestTimeout,
@@ -34,6 +32,7 @@ from ragstone.resilience.deadline import Deadline
 from ragstone.resilience.time_limit import TimeLimit
 from ragstone.server.arrival import Arrival, declared_length
 from ragstone.server.bodies import BodyRooms
+from ragstone.server.decoding import decode
 from ragstone.server.leaving import Client
 from ragstone.server.refusals import RefusalLog, is_refusal
 from ragstone.system import System
@@ -44,16 +43,6 @@ LARGE_BODY: Final = 256_000
 _BODY_SECONDS: Final = 30.0
 _BODY_RATE: Final = 50_000
 """Bytes a second; slower than this, a client only keeps a connection busy."""
-
-_HALF_PAIR: Final = re.compile(
-    rb"(?<!\\)(?:\\\\)*(\\u[dD][89abAB][0-9a-fA-F]{2})(?!\\u[dD][c-fC-F])"
-)
-
-_MISSING: Final = re.compile(r"Object missing required field `([^`]+)`")
-"""As msgspec says it of the body itself; deeper inside, a path follows."""
-
-_EXPLAINED_BYTES: Final = 64_000
-"""Larger bodies are not searched for what is wrong with them: it takes 30 ms a megabyte."""
 
 _T = TypeVar("_T")
 _log = structlog.get_logger("ragstone.request")
@@ -283,46 +272,6 @@ def _too_slow() -> RequestTimeout:
         "The request's body did not arrive in time.",
         remedy="Send it at once, or in smaller requests.",
     )
-
-
-def decode(raw: bytes, decoder: "msgspec.json.Decoder[_T]") -> _T:
-    """Raises `InvalidRequest` saying where and why."""
-    if not raw.strip():
-        raise InvalidRequest("The request has no body.", remedy="Send a JSON object.")
-    try:
-        return decoder.decode(raw)
-    except msgspec.ValidationError as error:
-        if missing := _MISSING.fullmatch(str(error)):
-            raise InvalidRequest(
-                f"The request does not say its `{missing[1]}`.",
-                remedy="Give it: /docs says what it may be.",
-                field=missing[1],
-            ) from None
-        raise InvalidRequest(
-            f"The request does not fit: {_plain(error)}.", remedy="See /docs for its fields."
-        ) from None
-    except RecursionError:
-        raise InvalidRequest(
-            "The request body is nested too deeply.", remedy="See /docs for its fields."
-        ) from None
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise InvalidRequest(
-            f"The request body is not valid JSON: {_reason(raw, error)}.",
-            remedy="Send UTF-8 encoded JSON.",
-        ) from None
-
-
-def _reason(raw: bytes, error: Exception) -> str:
-    half = _HALF_PAIR.search(raw) if len(raw) <= _EXPLAINED_BYTES else None
-    if half is not None:
-        return f"it holds {half[1].decode()}, one half of a surrogate pair without the other"
-    return _plain(error)
-
-
-def _plain(error: Exception) -> str:
-    """As the rest of a sentence: `Expected ...` becomes `expected ...`, `JSON ...` stays."""
-    text = str(error).rstrip(".")
-    return text if text[:2].isupper() else text[:1].lower() + text[1:]
 
 
 def _too_large(limit: int) -> PayloadTooLarge:

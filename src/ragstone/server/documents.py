@@ -32,10 +32,10 @@ from ragstone.server.call import (
     Call,
     body_seconds,
     body_timeout,
-    decode,
     expected_length,
     read_body,
 )
+from ragstone.server.decoding import decode
 from ragstone.server.parameters import page_size
 
 MAX_FILES: Final = 1000
