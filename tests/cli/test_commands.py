@@ -31,6 +31,9 @@ def test_a_folder_is_ingested_asked_and_searched(run: Run, docs: Path) -> None:
     found = run("search", "tumble dry wool", "-k", "1", "--json")
     assert json.loads(found.stdout)["passages"][0]["external_id"] == "guides/care.txt"
     assert "plugh" not in run("search", "secret plugh").stdout
+    told = run("search", "return items", "-k", "1").stdout.splitlines()
+    assert told[0].startswith("1. Returns  ")
+    assert told[1] == "   Return items within 45 days of delivery."  # the heading is said once
 
 
 def test_the_same_folder_again_changes_nothing(run: Run, docs: Path) -> None:

@@ -64,7 +64,7 @@ def search(
         scores = passage["scores"]
         typer.secho(f"{number}. {_where(passage)}", bold=True, nl=False)
         typer.secho(f"  {scores['fused']:.3f}", dim=True)
-        typer.echo(f"   {' '.join(passage['text'].split())[:300]}\n")
+        typer.echo(f"   {_beginning(passage)}\n")
     _print_degraded(found["degraded"])
 
 
@@ -110,3 +110,11 @@ def _where(passage: dict[str, Any]) -> str:
     title, path = passage["title"], passage["heading_path"]
     below = path[1:] if path[:1] == [title] else path
     return " > ".join([title, *below]) + page
+
+
+def _beginning(passage: dict[str, Any]) -> str:
+    """Of what stands below the heading, which is said already."""
+    heading, _, rest = passage["text"].partition("\n")
+    said = [passage["title"], *passage["heading_path"]]
+    words = rest if heading.strip() in said and rest.strip() else passage["text"]
+    return " ".join(words.split())[:300]
