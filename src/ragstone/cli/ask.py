@@ -20,7 +20,7 @@ def ask(
     collection: Collection = None,
     top_k: Annotated[int | None, _TOP_K] = None,
 ) -> None:
-    """Ask a question; the answer streams in, followed by its sources."""
+    """Ask a question; sources follow the answer."""
     context = context_of(typer_context)
     body: dict[str, Any] = {"question": question, "collection": collection, "top_k": top_k}
 

@@ -49,7 +49,10 @@ def run(
         Path | None, typer.Option(help="Write an HTML page of the results there.")
     ] = None,
 ) -> None:
-    """Run scenarios on servers of their own; ends with status 1 when one fails."""
+    """Run scenarios on servers of their own.
+
+    Ends with status 1 when one fails.
+    """
     import uvloop
 
     from ragstone.lab.chaos.report import html_report

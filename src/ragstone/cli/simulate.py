@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from ragstone.lab.simulate.simulator import Service
 
 simulate_app = typer.Typer(
-    help="Model servers that behave as told, and a proxy that spoils connections.",
+    help="Model servers that behave as told, and a faulty proxy.",
     no_args_is_help=True,
 )
 
@@ -47,7 +47,10 @@ def llm(
     seed: Seed = None,
     behaviour: BehaviourOption = None,
 ) -> None:
-    """A language model: OpenAI's chat completions and Anthropic's messages."""
+    """A language model in the formats of OpenAI and Anthropic.
+
+    That is OpenAI's chat completions and Anthropic's messages.
+    """
     from ragstone.lab.simulate.llm import ModelService
 
     fields = _fields(first_token, places, error_rate, seed)
@@ -67,7 +70,10 @@ def embeddings(
     seed: Seed = None,
     behaviour: BehaviourOption = None,
 ) -> None:
-    """A server of embeddings in OpenAI's format; texts that share words are near."""
+    """An embedding model in OpenAI's format.
+
+    Texts that share words are near each other.
+    """
     from ragstone.lab.simulate.embeddings import EmbeddingsService
 
     fields = _fields(first_token, places, error_rate, seed)
@@ -109,7 +115,10 @@ def proxy(
         bool, typer.Option("--i-own-this-target", help="It is not this machine, but yours.")
     ] = False,
 ) -> None:
-    """A TCP proxy with latency, narrow bandwidth, black holes and resets."""
+    """A TCP proxy that spoils connections.
+
+    It adds latency, narrows the bandwidth, swallows and resets.
+    """
     from ragstone.domain.errors import InvalidExperiment
     from ragstone.lab.adjustable import changed, read_change
     from ragstone.lab.fault_proxy.control import serve_proxy
