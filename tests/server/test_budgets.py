@@ -178,7 +178,7 @@ async def test_budgets_of_tokens_are_whole_numbers(server: Running) -> None:
         ({"limit": "9" * 500}, "limit", "above 0"),
         ({"limit": "0.1234567890000000000000000000000000001"}, "limit", "above 0"),
         ({"limit": "0.12345678900000000000000001"}, "limit", "nine decimals"),
-        ({"limit": None}, None, "limit"),
+        ({"limit": None}, "limit", "limit"),
         ({"limit": 1.5, "unit": "tokens"}, "limit", "whole tokens"),
         ({"hard_limit": "49.99"}, "hard_limit", "below the limit 50"),
         ({"scope": "usr"}, "scope", "Did you mean 'user'?"),
@@ -188,12 +188,12 @@ async def test_budgets_of_tokens_are_whole_numbers(server: Running) -> None:
         ({"scope": "tenant"}, "name", "Leave `name` out"),
         ({"scope": "key", "name": "key_none"}, "name", "There is no key 'key_none'"),
         ({"scope": "app", "name": "ragston"}, "name", "Did you mean 'ragstone'?"),
-        ({"name": "x" * 201}, None, "200"),
-        ({"surprise": 1}, None, "surprise"),
+        ({"name": "x" * 201}, "name", "200"),
+        ({"surprise": 1}, "surprise", "surprise"),
     ],
 )
 async def test_a_budget_that_cannot_be_is_refused_in_a_clear_sentence(
-    server: Running, change: dict[str, Any], field: str | None, words: str
+    server: Running, change: dict[str, Any], field: str, words: str
 ) -> None:
     wanted = {"scope": "user", "name": "ann", "limit": "50", **change}
     status, refused = await server.json("PUT", "/v1/budgets", wanted)
