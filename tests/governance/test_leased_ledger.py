@@ -135,6 +135,13 @@ class Site:
             self.upkeeps[-1].start()
         return ledger
 
+    async def lower(self, ledger: LeasedLedger, limit: Budget) -> None:
+        """Sets the limit, and waits on a process that is asked until it has heard of it."""
+        await self.store.put_budget(limit)
+        for _ in range(20):
+            await ledger.standing(ANNA)
+            await asyncio.sleep(0.1)
+
     def _overrun(self) -> None:
         self.overruns += 1
 
@@ -394,10 +401,7 @@ def test_a_lowered_limit_takes_back_what_is_leased_of_it_and_nothing_else() -> N
         [before] = await site.store.spent("other")
         assert before.outstanding > 0
         assert await site.store.outstanding() > 100
-        await site.store.put_budget(budget(150))
-        for _ in range(20):
-            await ledger.standing(ANNA)
-            await asyncio.sleep(0.1)
+        await site.lower(ledger, budget(150))
         assert await site.store.outstanding() == 100
         assert await site.store.spent("other") == [before]
         ledger.settle(running, dollars(60), [row(ANNA, 60)])
@@ -416,10 +420,7 @@ def test_a_provider_that_counts_more_under_a_lowered_limit_is_booked_once() -> N
         await site.store.put_budget(budget(10_000))
         ledger = site.ledger()
         running = await ledger.reserve(ANNA, dollars(100))
-        await site.store.put_budget(budget(1_000))
-        for _ in range(20):
-            await ledger.standing(ANNA)
-            await asyncio.sleep(0.1)
+        await site.lower(ledger, budget(1_000))
         second = await ledger.reserve(ANNA, dollars(200))
         ledger.settle(running, dollars(250), [row(ANNA, 250)])
         await asyncio.sleep(1.5)
@@ -460,10 +461,7 @@ def test_what_a_reservation_frees_under_a_lowered_limit_is_asked_for_anew() -> N
         await site.store.put_budget(budget(100))
         ledger = site.ledger()
         running = await ledger.reserve(ANNA, dollars(100))
-        await site.store.put_budget(budget(50))
-        for _ in range(20):
-            await ledger.standing(ANNA)
-            await asyncio.sleep(0.1)
+        await site.lower(ledger, budget(50))
         ledger.settle(running, dollars(10), [row(ANNA, 10)])
         with pytest.raises(BudgetExhausted):
             await ledger.reserve(ANNA, dollars(60))
@@ -480,10 +478,7 @@ def test_what_is_held_under_a_lowered_limit_is_shared_as_before() -> None:
         await site.store.put_budget(budget(10_000))
         ledger = site.ledger()
         running = await ledger.reserve(ANNA, dollars(100))
-        await site.store.put_budget(budget(100))
-        for _ in range(20):
-            await ledger.standing(ANNA)
-            await asyncio.sleep(0.1)
+        await site.lower(ledger, budget(100))
         assert await ledger.join(running, BERT)
         assert await site.store.outstanding() == 100
         ledger.settle(running, dollars(71), [row(ANNA, 36), row(BERT, 35)])

@@ -56,10 +56,7 @@ def test_what_is_shared_under_a_lowered_limit_is_charged_once(tmp_path: Path) ->
         await site.store.put_budget(budget(10_000))
         ledger = site.ledger()
         shared = await ledger.reserve(ANNA, dollars(100))
-        await site.store.put_budget(budget(850))
-        for _ in range(20):
-            await ledger.standing(ANNA)
-            await asyncio.sleep(0.1)
+        await site.lower(ledger, budget(850))
         assert await ledger.join(shared, BERT)
         await kill(ledger, site.upkeeps[0])
         assert await recover_journals(tmp_path, site.store, seconds=30) == 1

@@ -37,7 +37,7 @@ class Link:
                 if isinstance(message, Open) and not self.opened.done():
                     self.opened.set_result(message)
         except OSError:
-            pass
+            pass  # the supervisor has gone, as at the end of what it says
         finally:
             self.orphaned.set()
             self.opened.cancel()

@@ -113,7 +113,7 @@ class LeasedLedger:
                 await self._lease(lacking, found.upper)
                 plan = self.plans.at_once(spender) or await self.plans.read(spender)
         except (BudgetExhausted, RecordsUnavailable):
-            pass
+            pass  # who cannot pay, or be asked about, does not join
         return False
 
     def settle(self, reservation: str, spent: Amount, rows: Sequence[UsageRow]) -> None:
